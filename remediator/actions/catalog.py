@@ -1,0 +1,121 @@
+"""The catalog: every action that is installed, built in or plugged in, by its name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from remediator.actions.protocol import Action, Effect, Idempotent
+from remediator.errors import ConfigurationError
+
+GROUP = "remediator.actions"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalog(Mapping[str, Action[Any]]):
+    """All actions, by name, in the order of their names."""
+
+    actions: Mapping[str, Action[Any]] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Action[Any]:
+        return self.actions[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.actions)
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def nearest(self, name: str) -> str | None:
+        """Give the known name most like one that isn't known, None if none is much like it."""
+        return next(iter(difflib.get_close_matches(name, self.actions, n=1)), None)
+
+
+def load_catalog() -> Catalog:
+    """Load every action that an installed package names under the entry-point group `remediator.actions`.
+
+    Raises ConfigurationError, naming the package, when one can't be imported, offers something else than actions, or
+    takes a name that is taken.
+    """
+    actions: dict[str, Action[Any]] = {}
+    givers: dict[str, str] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+        for action in _load(entry):
+            if action.name in actions:
+                raise ConfigurationError(
+                    f"two actions are called {action.name}: one from {givers[action.name]}, one from {_giver(entry)}; "
+                    f"remove one of the two packages"
+                )
+            actions[action.name] = action
+            givers[action.name] = _giver(entry)
+    return Catalog(dict(sorted(actions.items())))
+
+
+def _giver(entry: EntryPoint) -> str:
+    return f"{entry.dist.name if entry.dist else 'an unknown package'} ({entry.value})"
+
+
+def _load(entry: EntryPoint) -> tuple[Action[Any], ...]:
+    try:
+        actions = entry.load()
+    except Exception as error:  # a plug-in's module may raise anything when it is imported
+        raise ConfigurationError(
+            f"the actions of package {_giver(entry)} can't be loaded: {type(error).__name__}: {error}; "
+            f"mend the package or remove it"
+        ) from error
+    if not isinstance(actions, tuple) or not all(isinstance(action, Action) for action in actions):
+        raise ConfigurationError(
+            f"the entry point {entry.name} of package {_giver(entry)} is not a tuple of actions; "
+            f"mend the package or remove it"
+        )
+    return actions
+
+
+def describe(action: Action[Any]) -> dict[str, Any]:
+    """Give an action's documentation as JSON values: what `remediator actions` shows.
+
+    Keys: `name`, `effect`, `idempotent`, `summary`, `parameters` (JSON Schema), `example` (YAML text), `steps` (the
+    example, parsed: a list of steps as in a rule).
+    """
+    import yaml  # noqa: PLC0415 - the daemon loads the catalog but never describes it
+
+    documentation = inspect.getdoc(type(action)) or ""
+    example = _example(documentation)
+    steps = yaml.safe_load(example) or []
+    return {
+        "name": action.name,
+        "effect": action.effect.value,
+        "idempotent": _idempotent(action, steps),
+        "summary": documentation.partition("\n")[0],
+        "parameters": action.parameters.model_json_schema(),
+        "example": example,
+        "steps": steps,
+    }
+
+
+def _example(documentation: str) -> str:
+    """Give the indented block after the line `Example:`, moved to the left margin; empty where there is none."""
+    lines = documentation.splitlines()
+    if "Example:" not in lines:
+        return ""
+    block: list[str] = []
+    for line in lines[lines.index("Example:") + 1 :]:
+        if line and not line[0].isspace():
+            break
+        block.append(line)
+    return textwrap.dedent("\n".join(block)).strip("\n") + "\n"
+
+
+def _idempotent(action: Action[Any], steps: list[dict[str, Any]]) -> Idempotent:
+    if action.effect is Effect.READ:
+        return "yes"
+    if "idempotent" in action.parameters.model_fields:
+        return "as the parameters say"
+    given = next((step.get("with") or {} for step in steps if step.get("uses") == action.name), {})
+    # Not validated: an example's values are templates. An action without that parameter answers for its kind.
+    return "yes" if action.idempotent(action.parameters.model_construct(**given)) else "no"

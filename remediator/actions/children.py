@@ -1,0 +1,336 @@
+"""Run one child process, see to its end, and bound what it said.
+
+`run` starts a program in a process group of its own and comes back when that group has ended, at the latest at the
+deadline plus the grace. Below it stand the bounds for any text that comes from outside: `clean`, `visible`,
+`redact`, `parse_json`, `bounded`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import pwd
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import msgspec
+
+from remediator.actions.protocol import MAX_RESULT_BYTES, JsonValue
+from remediator.model.time import Seconds
+
+CAP = 64 * 1024  # bytes kept of each of stdout and stderr
+GRACE: Seconds = 5.0  # between SIGTERM and SIGKILL
+_LAST_WAIT: Seconds = 1.0  # for SIGKILL to take effect: it can't on a program of another user, such as sudo's
+_LEFT_IN_PIPE = 16  # reads of `CAP` bytes after the exit: a pipe holds 1 MiB at most (pipe(7))
+_DEEPEST = 64  # levels of nesting in JSON from outside: the encoders of the store recurse
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run, and what it gets: its environment is `env` and nothing else."""
+
+    argv: Sequence[str]
+    executable: str  # the path that is run; `argv[0]` is only what the program sees as its name
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: str | None = None  # None: /dev/null
+    cwd: str | None = None  # None: the daemon's
+    user: str | None = None  # None: the daemon's; with it come the user's own groups
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended, and what it said."""
+
+    exit_status: int | None  # negative: the signal that ended it; None: it could not be ended, and may still run
+    stdout: str
+    stderr: str
+    stdout_truncated: bool
+    stderr_truncated: bool
+    seconds: Seconds
+    timed_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """Nothing was run, and why."""
+
+    why: str
+
+
+async def run(command: Command, deadline: float, grace: Seconds = GRACE) -> Ended | NotStarted:
+    """Run a command to its end, at the latest until `deadline` on the loop's clock; then SIGTERM, `grace`, SIGKILL.
+
+    All signals go to the whole process group. When the child itself has exited, what is left of its group is killed,
+    and its pipes are closed, whoever still holds them. Cancelling does as the deadline does, and a second time kills
+    at once. A process that left the group (setsid) is let go, not killed.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    if deadline <= began:
+        return NotStarted(f"{command.argv[0]} was not started: its time was up before it could begin")
+    with ExitStack() as stack:
+        try:
+            stdout, stderr = stack.enter_context(_Output(loop)), stack.enter_context(_Output(loop))
+            child = stack.enter_context(_Child(_start(command, stdout, stderr), loop))
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+            return NotStarted(_why_not(command, error))
+        try:
+            await asyncio.wait((child.exited,), timeout=deadline - loop.time())
+            timed_out = not child.exited.done()
+            if timed_out:
+                await child.end(grace)
+        except asyncio.CancelledError:
+            await child.end(grace)
+            raise
+        return Ended(
+            exit_status=child.exited.result() if child.exited.done() else None,
+            stdout=stdout.finish(),
+            stderr=stderr.finish(),
+            stdout_truncated=stdout.truncated,
+            stderr_truncated=stderr.truncated,
+            seconds=loop.time() - began,
+            timed_out=timed_out,
+        )
+
+
+def _start(command: Command, stdout: _Output, stderr: _Output) -> subprocess.Popen[bytes]:
+    with ExitStack() as given:
+        stdin = subprocess.DEVNULL
+        if command.stdin is not None:
+            # A file in memory: unlike a pipe it takes any length at once, and a child may leave it unread.
+            file = given.enter_context(open(os.memfd_create("stdin"), "r+b", buffering=0))  # noqa: PTH123 - no path
+            file.write(command.stdin.encode())
+            file.seek(0)
+            stdin = file.fileno()
+        identity = _identity(command.user)
+        process = subprocess.Popen(
+            command.argv,
+            executable=command.executable,
+            env=command.env,
+            cwd=command.cwd,
+            stdin=stdin,
+            stdout=stdout.write_end,
+            stderr=stderr.write_end,
+            process_group=0,
+            user=identity[0] if identity else None,
+            group=identity[1] if identity else None,
+            extra_groups=identity[2] if identity else None,
+        )
+    stdout.listen()
+    stderr.listen()
+    return process
+
+
+def _identity(user: str | None) -> tuple[int, int, list[int]] | None:
+    """Give the ids and groups to take on, None where they are the daemon's already; KeyError for no such user."""
+    if user is None:
+        return None
+    entry = pwd.getpwnam(user)
+    if entry.pw_uid == os.geteuid():
+        return None
+    return entry.pw_uid, entry.pw_gid, os.getgrouplist(user, entry.pw_gid)
+
+
+def _why_not(command: Command, error: Exception) -> str:
+    program = command.argv[0]
+    if isinstance(error, KeyError):
+        return f"{program} was not started: there is no user {command.user} on this machine; correct exec.user"
+    if not isinstance(error, OSError):
+        return f"{program} was not started: {error}"
+    said = error.strerror or str(error)
+    if command.user is not None and error.errno == errno.EPERM:
+        return f"{program} was not started: only root may start programs as another user ({command.user}, in exec.user)"
+    if command.cwd is not None and error.filename == command.cwd:
+        return f"{program} was not started: its working directory {command.cwd} can't be used: {said}"
+    if isinstance(error, FileNotFoundError) and os.path.lexists(command.executable):
+        return f"{program} was not started: the interpreter on the first line of {command.executable} is missing"
+    return f"{program} was not started: {command.executable}: {said}"
+
+
+class _Output:
+    """One of a child's output pipes: drained to its end, of which the first and the last half of `CAP` are kept."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._read_end, self.write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        self._first = bytearray()
+        self._last = bytearray()
+        self._total = 0
+        self._open = {self._read_end, self.write_end}
+
+    def __enter__(self) -> _Output:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.remove_reader(self._read_end)
+        for end in self._open:
+            os.close(end)
+        self._open.clear()
+
+    @property
+    def truncated(self) -> bool:
+        """Tell whether something was cut out of the middle."""
+        return self._total > CAP
+
+    def listen(self) -> None:
+        """Begin to read: the child has its own copy of the write end by now."""
+        os.close(self.write_end)
+        self._open.remove(self.write_end)
+        self._loop.add_reader(self._read_end, self._read)
+
+    def finish(self) -> str:
+        """Read what the pipe still holds, and give the whole as text."""
+        for _ in range(_LEFT_IN_PIPE):
+            if not self._read():
+                break
+        if self.truncated:
+            cut = self._total - CAP
+            data = self._first + f"\n[… {cut} bytes cut …]\n".encode() + self._last[-CAP // 2 :]
+        else:
+            data = self._first + self._last
+        return clean(data)
+
+    def _read(self) -> bool:
+        """Read once, and tell whether there may be more."""
+        try:
+            data = os.read(self._read_end, CAP)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.remove_reader(self._read_end)  # at its end a pipe is readable for ever
+            return False
+        self._total += len(data)
+        room = CAP // 2 - len(self._first)
+        self._first += data[:room]
+        self._last += data[room:]
+        if len(self._last) > 2 * CAP:
+            del self._last[: -CAP // 2]
+        return True
+
+
+class _Child:
+    """A started process, watched until it is reaped, even after nobody waits for it any more."""
+
+    def __init__(self, process: subprocess.Popen[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self._process = process
+        self._loop = loop
+        self.exited: asyncio.Future[int] = loop.create_future()
+        try:
+            self._descriptor = os.pidfd_open(process.pid)
+        except OSError:  # no descriptor is free, so its end could not be noticed: it may not go on
+            self._signal(signal.SIGKILL)
+            self.exited.set_result(process.wait())
+        else:
+            loop.add_reader(self._descriptor, self._reap)
+
+    def __enter__(self) -> _Child:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._signal(signal.SIGKILL)
+
+    async def end(self, grace: Seconds) -> None:
+        """Ask the group to end, and after the grace make it."""
+        self._signal(signal.SIGTERM)
+        try:
+            await asyncio.wait((self.exited,), timeout=grace)
+        finally:
+            self._signal(signal.SIGKILL)
+        await asyncio.wait((self.exited,), timeout=_LAST_WAIT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self.exited.done():  # once reaped, its number may be somebody else's
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    def _reap(self) -> None:
+        # Before it is reaped: until then the number of its group can't be given to another.
+        self._signal(signal.SIGKILL)
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self.exited.set_result(self._process.wait())
+
+
+def clean(data: bytes | bytearray) -> str:
+    """Read bytes from outside as UTF-8; what is not, and NUL, which PostgreSQL can't hold, becomes U+FFFD."""
+    return data.decode(errors="replace").replace("\0", "\ufffd")
+
+
+def visible(text: str, longest: int = 300) -> str:
+    """Make control, escape and direction characters visible, and cut: for one line of words to an operator."""
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text[:longest])
+    return shown + "…" if len(text) > longest else shown
+
+
+def redact(text: str, secrets: Mapping[str, str], *, cut: bool = False) -> str:
+    """Put its mark in the place of each secret, where somebody has echoed it as it is or inside JSON.
+
+    Of a text that was `cut`, an end that may be the beginning of a secret goes too.
+    """
+    for secret, mark in secrets.items():
+        for form in {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}:
+            text = text.replace(form, mark)
+        begun = (length for length in range(len(secret) - 1, 0, -1) if cut and text.endswith(secret[:length]))
+        text = text[: len(text) - next(begun, 0)]
+    return text
+
+
+def parse_json(text: str) -> JsonValue:
+    """Give the value that a text from outside is as JSON, None if it is not JSON or nests too deep."""
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return None
+    return value if _nests(value, _DEEPEST) else None
+
+
+def _nests(value: JsonValue, levels: int) -> bool:
+    """Tell whether a value nests no deeper than that many levels."""
+    if not isinstance(value, dict | list):
+        return True
+    parts = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_nests(part, levels - 1) for part in parts)
+
+
+def encoded_size(value: JsonValue) -> int:
+    """Give the bytes that a value takes as JSON."""
+    return len(msgspec.json.encode(value))
+
+
+def bounded(result: dict[str, JsonValue], *texts: str) -> dict[str, JsonValue]:
+    """Cut a result to MAX_RESULT_BYTES of JSON and mark it `truncated`.
+
+    The values named by `texts` are shortened, each to its share, so that `json` stays whole; where that alone leaves no
+    room, `json` becomes None: half a document would be read as a whole one.
+    """
+    if encoded_size(result) <= MAX_RESULT_BYTES:
+        return result
+    result = {**result, "truncated": True}
+    for without in ({}, {"json": None}):
+        frame = {**result, **without}
+        room = MAX_RESULT_BYTES - encoded_size({**frame, **dict.fromkeys(texts, "")})
+        if room >= 1024 * len(texts):
+            break
+    shares = dict[str, JsonValue]()
+    for left, name in zip(range(len(texts), 0, -1), sorted(texts, key=lambda text: len(result[text])), strict=True):
+        shares[name] = _shorten(result[name], room // left)
+        room -= encoded_size(shares[name]) - len('""')
+    return {**frame, **shares}
+
+
+def _shorten(text: str, most: int) -> str:
+    """Cut the middle out of a text until it takes at most so many bytes as JSON."""
+    short, kept = text, len(text)
+    while (size := encoded_size(short) - len('""')) > most:
+        kept = min(kept - 1, kept * most // size - 32)  # room for the mark below
+        if kept <= 0:
+            return ""
+        short = f"{text[: kept - kept // 2]}\n[… {len(text) - kept} characters cut …]\n{text[len(text) - kept // 2 :]}"
+    return short

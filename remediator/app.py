@@ -1,0 +1,337 @@
+"""The app: the only place where everything is wired together; signals, reload, housekeeping."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from watchfiles import awatch
+
+from remediator import __version__, metrics
+from remediator.actions.catalog import Catalog, load_catalog
+from remediator.config import LoadedConfig, load_config, settings
+from remediator.engine import Engine, Standing, SystemClock
+from remediator.engine.controls import pause
+from remediator.errors import ConfigurationError, InvalidRules, StoreError
+from remediator.log import configure_log
+from remediator.model.books import Allowance
+from remediator.model.run import Event, EventKind, Mode
+from remediator.receive import Limits
+from remediator.rules.load import Loaded, load_rules
+from remediator.rules.parameters import ParameterTemplates
+from remediator.rules.rule import StepRule
+from remediator.rules.templates import Expression
+from remediator.store.protocol import Transaction
+from remediator.store.sqlite import SqliteStore, open_store
+from remediator.web.access import WebhookCredential, local_token
+from remediator.web.server import make_app
+from remediator.web.webhook import Webhook
+
+_log = structlog.get_logger("remediator")
+
+DRAIN_SECONDS = 30.0
+_CLOCK_SLACK = 5.0  # seconds that the wall clock may have gone back between two starts (NTP steps)
+
+
+def shipped_rules() -> Path:
+    """Give the folder of the shipped rules: in the wheel, or in a checkout."""
+    packaged = Path(str(files("remediator"))) / "shipped"
+    return packaged if packaged.is_dir() else Path(str(files("remediator"))).parent / "rules"
+
+
+def rule_paths(loaded: LoadedConfig) -> tuple[Path, ...]:
+    """Give where the rules of a configuration are."""
+    return loaded.rule_paths if loaded.rule_paths is not None else (shipped_rules(),)
+
+
+def read_rules(loaded: LoadedConfig, catalog: Catalog) -> Loaded:
+    """Load the rules that a configuration names; its own sections are checked against where there is one."""
+    sections = settings(loaded) if loaded.named else None
+    return load_rules(rule_paths(loaded), catalog, vars=loaded.config.vars, settings=sections)
+
+
+def standing_of(loaded: LoadedConfig, catalog: Catalog) -> Standing:
+    """Give what a configuration lends every decision."""
+    config = loaded.config
+    limits = config.guard.limits
+    return Standing(
+        mode=Mode(config.mode),
+        allowances=tuple(Allowance(count=each.count, per=each.per) for each in limits),
+        max_running=None if config.guard.max_running == "off" else config.guard.max_running,
+        hosts=tuple(config.http.allow),
+        public_url=config.public_url or f"http://{config.listen}",
+        resolved_check=_resolved_check(catalog) if config.alertmanager is not None else None,
+    )
+
+
+def _resolved_check(catalog: Catalog) -> StepRule:
+    """Make the check behind `resolved: true`: Alertmanager's API knows sooner than its webhook tells."""
+    action = catalog["alertmanager.alerts"]
+    match = '{alertname="{{ labels.alertname }}"}'
+    mine = "alerts | map(attribute='fingerprint') | list"
+    return StepRule(
+        uses=action.name,
+        action=action,
+        parameters=ParameterTemplates({"match": match}, action.parameters),
+        id="resolved",
+        expect=Expression(f"result.alerts | map(attribute='fingerprint') | select('in', {mine}) | list | length == 0"),
+        timeout=10.0,
+    )
+
+
+class Daemon:
+    """One daemon from start to stop."""
+
+    def __init__(self, loaded: LoadedConfig) -> None:
+        self.loaded = loaded
+        self.catalog = load_catalog()
+        self.clock = SystemClock()
+        self._stopping = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._moved = asyncio.Event()  # the paths to watch may have changed
+        self._trouble: str | None = "starting"
+        self.store: SqliteStore
+        self.engine: Engine
+        self.webhook: Webhook
+
+    async def serve(self) -> int:
+        """Run until a signal says stop. Gives the exit status. Raises ConfigurationError and StoreError at the start."""
+        rules = read_rules(self.loaded, self.catalog)
+        _report(rules)
+        if not rules.ok:
+            raise InvalidRules("the rules have errors, so nothing was started", rules.problems)
+        self.store = open_store(self.loaded.store_path)
+        try:
+            return await self._serve(rules)
+        finally:
+            await self.store.close()
+
+    async def _serve(self, rules: Loaded) -> int:
+        self.engine = Engine(self.store, self.clock, self.catalog, secret=self._secret)
+        await self._begin()
+        await self.engine.adopt(rules.rules, standing_of(self.loaded, self.catalog), settings(self.loaded))
+        self._note_rules(rules)
+        config = self.loaded.config
+        self.webhook = Webhook(self.engine, self._limits(), self._credential(), config.webhook.max_body)
+        token = local_token(self.loaded.state_folder)
+        runner = web.AppRunner(
+            make_app(self.engine, self.webhook, token, lambda: self._trouble), access_log=None, handle_signals=False
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, config.address.host or None, config.address.port).start()
+        except OSError as error:
+            raise ConfigurationError(
+                f"can't listen on {config.listen}: {error.strerror}: is another daemon running?"
+            ) from error
+        self._signals()
+        scheduler = AsyncIOScheduler(timezone="UTC")
+        scheduler.add_job(self._prune, "interval", hours=6)
+        scheduler.start()
+        tasks = [
+            asyncio.create_task(work)
+            for work in (self.engine.run(), self._reloads(), self._watch(), self._store_watch())
+        ]
+        self._trouble = None
+        gc.collect()
+        gc.freeze()  # what is here now stays: later collections need not look at it
+        self._announce(rules)
+        stopping = asyncio.create_task(self._stopping.wait())
+        done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        self._trouble = "stopping"
+        status = 0
+        for task in done - {stopping}:
+            status = 1
+            _log.error("the daemon stops on a defect", exc_info=task.exception())
+        status = 1 if self.store.broken else status
+        scheduler.shutdown(wait=False)
+        _log.info("draining: steps at work may end", seconds=DRAIN_SECONDS)
+        await self.engine.drain(DRAIN_SECONDS)
+        await runner.cleanup()
+        for task in [*tasks, stopping]:
+            task.cancel()
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        if not self.store.broken:
+            await self.store.transact(lambda tx: tx.append([self._event(EventKind.DAEMON_STOPPED)]))
+        return status
+
+    # -- starting --
+
+    async def _begin(self) -> None:
+        """Take over what the last daemon left, and look whether the clock has gone back."""
+        now = self.clock.now()
+        head = await self.store.view(lambda tx: tx.head())
+
+        async def script(tx: Transaction) -> int:
+            await tx.append([self._event(EventKind.DAEMON_STARTED)])
+            return await tx.take_over(now)
+
+        left = await self.store.transact(script)
+        if left:
+            _log.warning("runs were at work when the last daemon ended; they are taken up again", runs=left)
+        if head is not None and head.at > now + _CLOCK_SLACK:
+            reason = (
+                "the clock is behind the newest record: cooldowns and limits can't be trusted; mend it, then resume"
+            )
+            await pause(self.engine, "remediator", reason, rule=None, target=None, span=None)
+            _log.error(reason, behind_seconds=round(head.at - now))
+
+    def _event(self, kind: EventKind) -> Event:
+        data = {"version": __version__, "worker": self.engine.worker, "mode": self.loaded.config.mode}
+        return Event(at=self.clock.now(), kind=kind, run=None, data=data)
+
+    def _announce(self, rules: Loaded) -> None:
+        config = self.loaded.config
+        metrics.BUILD.info({"version": __version__, "python": sys.version.split()[0]})
+        metrics.STORE_UP.set(1)
+        source = str(self.loaded.path) if self.loaded.path else "no configuration file: defaults"
+        lines = [
+            f"Remediator {__version__}, mode {config.mode}, {len(rules.rules.rules)} rules, {source}",
+            f"Post Alertmanager's notifications to http://{config.listen}/webhook/alertmanager",
+            f"Store {self.loaded.store_path}; see `remediator runs`, stop everything with `remediator pause --reason …`",
+        ]
+        sys.stderr.write("".join(f"  {line}\n" for line in lines))
+        sys.stderr.flush()
+
+    def _signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            os._exit(1)  # asked twice: what is at work is found at the next start
+        self._stopping.set()
+
+    # -- the configuration in force --
+
+    def _secret(self, name: str) -> str:
+        return self.loaded.read_secret(name)
+
+    def _limits(self) -> Limits:
+        section = self.loaded.config.webhook
+        return Limits(max_alerts=section.max_alerts, max_labels=section.max_labels, max_value=section.max_value)
+
+    def _credential(self) -> WebhookCredential:
+        section = self.loaded.config.webhook
+        token = None if section.token is None else self._secret(section.token.secret)
+        basic = None if section.basic is None else (section.basic.user, self._secret(section.basic.password.secret))
+        return WebhookCredential(token=token, basic=basic)
+
+    async def _reloads(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            try:
+                await self._reload_once()
+            except ConfigurationError as error:
+                metrics.RULES_RELOAD_SUCCESS.set(0)
+                _log.error("reload refused: the last good set stays in force", error=str(error))
+            except StoreError as error:
+                metrics.RULES_RELOAD_SUCCESS.set(0)
+                _log.error("reload put off: the store is away", error=str(error))
+
+    async def _reload_once(self) -> None:
+        """Put rules and configuration in force together, or neither."""
+        loaded = load_config(self.loaded.path, self.loaded.environ)
+        rules = await asyncio.to_thread(read_rules, loaded, self.catalog)
+        _report(rules)
+        if not rules.ok:
+            raise InvalidRules(f"{sum(each.severity == 'error' for each in rules.problems)} errors in the rules")
+        old = self.loaded.config
+        for key in ("listen", "state", "store"):
+            if getattr(old, key) != getattr(loaded.config, key):
+                _log.warning(f"`{key}` has changed: it takes effect at the next start")
+        kept = {key: getattr(old, key) for key in ("listen", "state", "store")}
+        self.loaded = LoadedConfig(loaded.config.model_copy(update=kept), loaded.path, loaded.base, loaded.environ)
+        await self.engine.adopt(rules.rules, standing_of(self.loaded, self.catalog), settings(self.loaded))
+        self.webhook.limits, self.webhook.credential = self._limits(), self._credential()
+        self._note_rules(rules)
+        self._moved.set()
+        _log.info("rules loaded", rules=len(rules.rules.rules), mode=self.loaded.config.mode)
+
+    def _note_rules(self, rules: Loaded) -> None:
+        metrics.RULES_LOADED.set(len(rules.rules.rules))
+        metrics.RULES_RELOAD_SUCCESS.set(1)
+        metrics.RULES_RELOAD_TIMESTAMP.set(self.clock.now())
+
+    async def _watch(self) -> None:
+        """Reload when a rule file or the configuration changes; folders are watched, since editors and ConfigMaps replace."""
+        while True:
+            self._moved.clear()
+            paths = [*rule_paths(self.loaded), *([self.loaded.path] if self.loaded.path else [])]
+            folders = {path if path.is_dir() else path.resolve().parent for path in paths}
+            ours = {path.resolve() for path in paths if not path.is_dir()}
+            there = [folder for folder in folders if folder.is_dir()]
+            async for changes in awatch(*there, stop_event=self._moved, recursive=True, debounce=300):
+                changed = {Path(name) for _, name in changes}
+                if any(_concerns(path, ours, rule_paths(self.loaded)) for path in changed):
+                    self._reload.set()
+            if self._stopping.is_set():
+                return
+
+    # -- housekeeping --
+
+    async def _store_watch(self) -> None:
+        """Stop when the store can promise nothing any more: a supervisor starts us again, or pages somebody."""
+        while not self.store.broken:
+            await self.clock.wait(self._stopping, 1.0)
+            if self._stopping.is_set():
+                return
+        metrics.STORE_UP.set(0)
+        _log.error("the daemon stops: the store is broken", error=self.store.broken)
+        self._stopping.set()
+
+    async def _prune(self) -> None:
+        now, keep = self.clock.now(), self.loaded.config.retention
+        try:
+            gone = await self.store.transact(
+                lambda tx: tx.prune(
+                    runs=now - keep.runs, notifications=now - keep.notifications, events=now - keep.events
+                )
+            )
+        except StoreError as error:
+            _log.error("old records could not be pruned", error=str(error))
+        else:
+            _log.debug("old records pruned", rows=gone)
+
+
+def _concerns(changed: Path, ours: set[Path], rules: tuple[Path, ...]) -> bool:
+    if changed.resolve() in ours or changed.name.startswith("..data"):
+        return True
+    return changed.suffix in {".yml", ".yaml"} and any(
+        changed.is_relative_to(path.resolve()) for path in rules if path.is_dir()
+    )
+
+
+def _report(rules: Loaded) -> None:
+    for problem in rules.problems:
+        log = _log.error if problem.severity == "error" else _log.warning
+        log("rule problem", where=f"{problem.file}:{problem.line}:{problem.column}", rule=problem.rule, key=problem.key,
+            problem=problem.message, code=problem.code)  # fmt: skip
+
+
+def serve(config: Path | None, environ: Mapping[str, str]) -> int:
+    """Run the daemon until it is told to stop; gives the exit status.
+
+    Raises ConfigurationError and StoreError when it can't start.
+    """
+    loaded = load_config(config, environ)
+    configure_log(loaded.config.log.level, loaded.config.log.format)
+    # The writing thread gets the interpreter back sooner after each statement; measured in docs/performance.md.
+    sys.setswitchinterval(0.0005)
+
+    async def main() -> int:
+        return await Daemon(loaded).serve()
+
+    return asyncio.run(main())

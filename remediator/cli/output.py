@@ -1,0 +1,51 @@
+"""Text for people: tables and colour on a terminal, plain columns in a pipe, nothing that could steer the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from remediator.rules.gates import visible
+
+_COLOURS = {
+    "succeeded": "green", "planned": "cyan", "failed": "red", "unknown": "red", "blocked": "yellow",
+    "cancelled": "bright_black", "running": "blue", "verifying": "blue", "waiting": "magenta",
+}  # fmt: skip
+
+
+def document(value: Any) -> None:
+    """Print one JSON document, and nothing else."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def line(text: str = "") -> None:
+    """Print one line, made harmless."""
+    click.echo(visible(text))
+
+
+def state(text: str) -> str:
+    """Colour a state where a terminal shows it."""
+    colour = _COLOURS.get(text)
+    return click.style(text, fg=colour) if colour else text
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows under headings: a table on a terminal, aligned columns in a pipe."""
+    cells = [[visible("" if cell is None else str(cell)) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        for row in cells:
+            drawn.add_row(*(Text(cell, style=_COLOURS.get(cell, "").replace("bright_black", "dim")) for cell in row))
+        Console().print(drawn)
+        return
+    widths = [max(len(row[number]) for row in [list(columns), *cells]) for number in range(len(columns))]
+    for row in [list(columns), *cells]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

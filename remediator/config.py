@@ -1,0 +1,387 @@
+"""The configuration, `remediator.yml`: its shape, its defaults, where it is looked for, and what it resolves to.
+
+A model here holds what this release can do. What the contract names and this release lacks is refused as not yet there,
+so that nothing in the file is ever silently without effect.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import model_validator as check_whole
+
+from remediator.document import (
+    Document,
+    Duration,
+    Fault,
+    Form,
+    LimitSpan,
+    LimitText,
+    faults_of,
+    nearest,
+    not_json,
+    parse_limit,
+    read_document,
+    schema_of,
+    wrong_type,
+)
+from remediator.errors import ConfigurationError
+
+DEFAULT_FILE = "remediator.yml"
+MEBIBYTE = 1024 * 1024
+
+NOT_YET = frozenset(
+    {"windows", "notices", "access", "ssh", "fly", "kubernetes", "postgres", "pagerduty", "slack", "notify", "report"}
+)
+_DAEMON_GUARDS_NOT_YET = ("blast_radius", "breaker", "storm")
+
+
+class Address(NamedTuple):
+    """Where the daemon listens; an empty host means all addresses."""
+
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Tell whether only this machine can reach it. A name other than localhost may mean anything."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+_LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/]*)):([0-9]{1,5})", re.ASCII)
+
+
+def parse_address(text: str) -> Address:
+    """Read `HOST:PORT`, an IPv6 host in brackets. Raises ValueError with a sentence for the author."""
+    read = _LISTEN.fullmatch(text)
+    if read is None or int(read[3]) > 65535:
+        raise ValueError(f"{text!r} is not an address: write it as in `127.0.0.1:9095` or `[::1]:9095`")
+    return Address(read[1] or read[2], int(read[3]))
+
+
+def _listen(text: str) -> str:
+    parse_address(text)
+    return text
+
+
+def _store(text: str) -> str:
+    if text.startswith(("postgresql:", "postgres:")):
+        raise ValueError(
+            "PostgreSQL as the store comes with a later release: use `sqlite:///PATH`, one daemon to a store"
+        )
+    path = text.removeprefix("sqlite:///")
+    if path == text or not path.strip() or path.endswith("/") or path == ":memory:" or "\0" in path:
+        raise ValueError(
+            f"{text!r} is not a store: write `sqlite:///state/remediator.db`, or `sqlite:////var/lib/…` for a full path"
+        )
+    return text
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        read = re.fullmatch(r"([0-9]{1,12}) ?(KiB|MiB|GiB)", value, re.ASCII)
+        if read is None:
+            raise ValueError(f"{value!r} is not a size: write it as in `32MiB`, `64KiB`, or a number of bytes")
+        return int(read[1]) * 1024 ** (("KiB", "MiB", "GiB").index(read[2]) + 1)
+    if type(value) is not int:
+        raise wrong_type("a size such as 32MiB")
+    return value
+
+
+Size: TypeAlias = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(ge=1),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9]+ ?[KMG]iB$"}]}),
+]
+
+
+def _http_url(text: str) -> str:
+    if not re.match(r"https?://[^\s/]", text):
+        raise ValueError("expected a URL that begins with http:// or https://")
+    return text.rstrip("/")
+
+
+HttpUrl: TypeAlias = Annotated[str, AfterValidator(_http_url)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+
+
+class SecretName(Form):
+    """`{secret: NAME}`."""
+
+    secret: str = Field(description="A name under `secrets`.")
+
+
+class SecretSource(Form):
+    """Where the value of one secret is read from, each time that it is needed."""
+
+    file: str | None = Field(
+        None, description="A file, relative to the configuration; one newline at its end is not part."
+    )
+    env: str | None = Field(None, description="A variable of the daemon's environment.")
+
+    @check_whole(mode="after")
+    def _one_source(self) -> SecretSource:
+        if (self.file is None) == (self.env is None):
+            raise ValueError("a secret has one source: `file` or `env`")
+        return self
+
+
+class Basic(Form):
+    """User and password that the webhook asks for."""
+
+    user: str
+    password: SecretName
+
+
+class Webhook(Form):
+    """Who may post notifications, and how large they may be."""
+
+    token: SecretName | None = Field(None, description="The bearer token that senders must show.")
+    basic: Basic | None = None
+    max_body: Size = Field(32 * MEBIBYTE, description="Of one notification, in bytes.")
+    max_alerts: Count = Field(50_000, description="In one notification.")
+    max_labels: Count = Field(64, description="Of one alert.")
+    max_value: Size = Field(64 * 1024, description="Of one label or annotation, in bytes.")
+
+
+class DaemonGuard(Form):
+    """What holds over all rules together; `off` turns one off."""
+
+    limit: Literal["off"] | LimitText | list[LimitText] = Field("30 per 1h", description="Runs admitted in a span.")
+    max_running: Literal["off"] | Count = Field(10, description="Runs at work at once; more wait, P0 first.")
+    blast_radius: Literal["off"] = Field("off", description="Comes with a later release.")
+    breaker: Literal["off"] = Field("off", description="Comes with a later release.")
+    storm: Literal["off"] = Field("off", description="Comes with a later release.")
+
+    @property
+    def limits(self) -> tuple[LimitSpan, ...]:
+        """Give the limits, none when they are off."""
+        if self.limit == "off":
+            return ()
+        return tuple(parse_limit(text) for text in ([self.limit] if isinstance(self.limit, str) else self.limit))
+
+
+class Prometheus(Form):
+    """The Prometheus that `prometheus.query` asks."""
+
+    url: HttpUrl
+
+
+class Alertmanager(Form):
+    """The Alertmanager whose API is asked what fires and what is silenced."""
+
+    url: HttpUrl
+    stale_after: Duration = Field(18_000.0, description="An alert not heard of for so long starts nothing.")
+
+
+class Exec(Form):
+    """What `exec.run` and `exec.probe` may start, and as what."""
+
+    allow: list[str] = Field(default_factory=list, description="The programs that may be run.")
+    user: str | None = Field(None, description="The user that programs run as.")
+    env: dict[str, str] = Field(default_factory=dict, description="The environment of every program.")
+    cwd: str | None = Field(None, description="The working directory of every program.")
+
+
+class Http(Form):
+    """Where `http.get` and `http.request` may go."""
+
+    allow: list[str] = Field(default_factory=list, description="Hosts, or patterns of hosts.")
+
+
+class Retention(Form):
+    """How long records are kept."""
+
+    runs: Duration = 90 * 86_400.0
+    events: Duration = 400 * 86_400.0
+    notifications: Duration = 30 * 86_400.0
+
+
+class Log(Form):
+    """What is logged to standard error, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = Field("auto", description="`auto`: console on a terminal, else json.")
+
+
+class Config(Form):
+    """The whole of `remediator.yml`."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = Field(
+        "127.0.0.1:9095", description="HOST:PORT, IPv6 in brackets."
+    )
+    public_url: HttpUrl | None = Field(None, description="How people reach the pages; links are made with it.")
+    state: str | None = Field(None, description="The state folder. Default: the store's.")
+    store: Annotated[str, AfterValidator(_store)] | None = Field(None, description="`sqlite:///PATH`.")
+    rules: list[str] | None = Field(None, description="Rule files and folders. Default: the shipped rules.")
+    mode: Literal["off", "dry-run", "auto"] = Field("dry-run", description="The highest mode that any rule can have.")
+    guard: DaemonGuard = Field(default_factory=DaemonGuard)
+    vars: dict[str, Any] = Field(
+        default_factory=dict, description="`vars.*` of the rules; these override the files' own."
+    )
+    secrets: dict[str, SecretSource] = Field(default_factory=dict)
+    webhook: Webhook = Field(default_factory=Webhook)
+    prometheus: Prometheus | None = None
+    alertmanager: Alertmanager | None = None
+    exec: Exec = Field(default_factory=Exec)
+    http: Http = Field(default_factory=Http)
+    retention: Retention = Field(default_factory=Retention)
+    log: Log = Field(default_factory=Log)
+
+    @property
+    def address(self) -> Address:
+        """Give where the daemon listens."""
+        return parse_address(self.listen)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """The configuration in force, with the folder that its paths are relative to."""
+
+    config: Config
+    path: Path | None  # None: none was named or found
+    base: Path
+    environ: Mapping[str, str] = field(repr=False)
+
+    @property
+    def named(self) -> bool:
+        """Tell whether a configuration was named or found, so that what depends on one can be checked."""
+        return self.path is not None
+
+    @property
+    def store_path(self) -> Path:
+        """Give the SQLite file: in the state folder unless `store` says otherwise."""
+        if self.config.store is not None:
+            return self.base / self.config.store.removeprefix("sqlite:///")
+        return self.base / (self.config.state or "state") / "remediator.db"
+
+    @property
+    def state_folder(self) -> Path:
+        """Give the folder where the daemon leaves its token: the store's unless `state` says otherwise."""
+        return self.store_path.parent if self.config.state is None else self.base / self.config.state
+
+    @property
+    def rule_paths(self) -> tuple[Path, ...] | None:
+        """Give where the rules are; None means the shipped ones."""
+        return None if self.config.rules is None else tuple(self.base / path for path in self.config.rules)
+
+    def read_secret(self, name: str) -> str:
+        """Read a secret as it is now, less one newline at its end.
+
+        Raises KeyError when it isn't configured, ConfigurationError when its source can't be read.
+        """
+        source = self.config.secrets[name]
+        if source.file is None:
+            value = self.environ.get(source.env or "")
+            if value is None:
+                raise ConfigurationError(f"the secret {name} can't be read: the variable {source.env} is not set")
+        else:
+            try:
+                value = (self.base / source.file).read_text(encoding="utf-8")
+            except OSError as error:
+                raise ConfigurationError(f"the secret {name} can't be read: {source.file}: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise ConfigurationError(f"the secret {name} can't be read: {source.file} is not UTF-8") from None
+        return value.removesuffix("\n").removesuffix("\r")
+
+
+def load_config(path: Path | None, environ: Mapping[str, str]) -> LoadedConfig:
+    """Load the file named, else by REMEDIATOR_CONFIG, else ./remediator.yml if there, else take the defaults.
+
+    Raises ConfigurationError, whose `problems` hold all that is wrong with the file.
+    """
+    if path is None and environ.get("REMEDIATOR_CONFIG"):
+        path = Path(environ["REMEDIATOR_CONFIG"])
+    if path is None and Path(DEFAULT_FILE).is_file():
+        path = Path(DEFAULT_FILE)
+    if path is None:
+        return LoadedConfig(Config(), None, Path.cwd(), environ)
+    document = read_document(path, str(path))
+    config, faults = _parse(document)
+    if config is None or faults:
+        found = sorted(
+            (document.problem(fault) for fault in faults), key=lambda problem: (problem.line, problem.column)
+        )
+        raise ConfigurationError("\n".join([f"{path} can't be used:", *map(str, found)]), tuple(found))
+    return LoadedConfig(config, path, path.resolve().parent, environ)
+
+
+def _parse(document: Document) -> tuple[Config | None, list[Fault]]:
+    faults = list(document.faults)
+    data = {} if document.value is None else document.value
+    if not document.readable:
+        return None, faults
+    if not isinstance(data, dict):
+        return None, [*faults, Fault((), "wrong-type", "expected a mapping of sections: listen, rules, mode, …")]
+    not_yet = {fault.path: fault for fault in _not_yet(data)}
+    faults.extend(not_yet.values())
+    try:
+        config = Config.model_validate({key: value for key, value in data.items() if key not in NOT_YET})
+    except ValidationError as error:
+        found = faults_of(error, Config, data)
+        return None, [*faults, *(fault for fault in found if fault.path not in not_yet)]
+    wrong_vars = [replace(fault, path=("vars", *fault.path)) for fault in not_json(config.vars)]
+    return config, [*faults, *wrong_vars, *_contradictions(config)]
+
+
+def _not_yet(data: Mapping[str, Any]) -> Iterator[Fault]:
+    for key in NOT_YET & data.keys():
+        yield Fault((key,), "not-yet", f"`{key}` comes with a later release: leave it out", at_key=True)
+    if data.get("mode") == "approve":
+        message = "`approve` comes with a later release: use `dry-run`, or `auto` where no person has to be asked"
+        yield Fault(("mode",), "not-yet", message)
+    guard = data["guard"] if isinstance(data.get("guard"), dict) else {}
+    for key in _DAEMON_GUARDS_NOT_YET:
+        if guard.get(key, "off") != "off":
+            message = f"`{key}` over all rules comes with a later release: leave it out, or write `off`"
+            yield Fault(("guard", key), "not-yet", message, at_key=True)
+
+
+def _contradictions(config: Config) -> Iterator[Fault]:
+    named: dict[tuple[str, ...], SecretName | None] = {("webhook", "token"): config.webhook.token}
+    if config.webhook.basic is not None:
+        named["webhook", "basic", "password"] = config.webhook.basic.password
+    for path, secret in named.items():
+        if secret is not None and secret.secret not in config.secrets:
+            message = f"the secret `{secret.secret}` is not under `secrets`{nearest(secret.secret, config.secrets)}"
+            yield Fault((*path, "secret"), "missing-secret", message)
+    if not config.address.loopback and config.webhook.token is None and config.webhook.basic is None:
+        message = (
+            f"{config.listen} can be reached from other machines, and anyone there could post alerts: "
+            "give `webhook.token` or `webhook.basic`, or listen on 127.0.0.1"
+        )
+        yield Fault(("listen",), "missing-credential", message)
+
+
+def settings(loaded: LoadedConfig) -> dict[str, Any]:
+    """Give the sections that actions ask for, by name; those that aren't configured are left out.
+
+    `secrets` holds the names alone. Without a configuration there is no `exec`: nothing may be run.
+    """
+    config = loaded.config
+    sections: dict[str, Any] = {"http": config.http.model_dump(), "secrets": tuple(config.secrets)}
+    if loaded.named:
+        cwd = None if config.exec.cwd is None else str(loaded.base / config.exec.cwd)
+        sections["exec"] = {**config.exec.model_dump(), "cwd": cwd}
+    if config.prometheus is not None:
+        sections["prometheus"] = config.prometheus.model_dump()
+    if config.alertmanager is not None:
+        sections["alertmanager"] = config.alertmanager.model_dump()
+    return sections
+
+
+def config_schema() -> dict[str, Any]:
+    """Give the JSON Schema of `remediator.yml`, for editors."""
+    return schema_of(Config)

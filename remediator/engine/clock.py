@@ -1,0 +1,41 @@
+"""The daemon's clock: the wall's time at start, moved on by the monotonic clock.
+
+A wall clock that jumps while the daemon runs opens no cooldown, limit or lease (P17).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+from remediator.model.time import Seconds, Timestamp
+
+
+class Clock(Protocol):
+    """What the shell asks for the time; the core is given `now`."""
+
+    def now(self) -> Timestamp:
+        """Give the present instant."""
+
+    async def wait(self, event: asyncio.Event, seconds: Seconds) -> None:
+        """Return when the event is set, or that much later."""
+
+
+class SystemClock:
+    """The real one."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def now(self) -> Timestamp:
+        """Give the present instant; it never goes back."""
+        return self._offset + time.monotonic()
+
+    async def wait(self, event: asyncio.Event, seconds: Seconds) -> None:
+        """Return when the event is set, or that much later."""
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return

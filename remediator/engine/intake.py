@@ -1,0 +1,237 @@
+"""Intake: the transaction that keeps notifications and all decisions made of them, before they are acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import replace
+
+from remediator.engine.advance import Effect
+from remediator.engine.scope import base_scope
+from remediator.engine.settle import Standing, settle, wake_others
+from remediator.execute import Call
+from remediator.match import Index
+from remediator.model.alert import Alert, Episode, Notification
+from remediator.model.identity import new_id
+from remediator.model.run import Event, EventKind, Mode, Priority, Reason, Run, State, lowest
+from remediator.model.story import Story
+from remediator.model.time import Timestamp
+from remediator.receive import Tracked, track
+from remediator.rules.rule import Rule
+from remediator.rules.templates import PendingValue, TemplateError, UnsafeValue
+from remediator.store.protocol import Decided, Transaction
+
+# So many new runs are begun at most in the transaction that took their alerts in: it must not hold the writer for long.
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """A notification, or a part of the alerts of a large one."""
+
+    notification: Notification
+    alerts: Sequence[Alert]
+    first: bool = True
+    last: bool = True
+
+
+@dataclass(slots=True)
+class Taken:
+    """What came of one transaction of intake."""
+
+    runs: dict[str, list[str]] = field(default_factory=dict)  # by notification: runs opened or joined
+    begun: list[tuple[Story, Effect]] = field(default_factory=list)  # claimed by us, a step to be called now
+    stories: list[Story] = field(default_factory=list)  # all new runs
+    due: bool = False  # some run has to be claimed now
+    events: list[Event] = field(default_factory=list)
+
+
+async def take_in(
+    tx: Transaction, portions: Sequence[Portion], index: Index, standing: Standing, now: Timestamp
+) -> Taken:
+    """Keep alerts and episodes, propose a run for every match that is new, and begin what has nothing to wait for."""
+    taken = Taken()
+    tracked = Tracked()
+    fingerprints = [alert.fingerprint for portion in portions for alert in portion.alerts]
+    known = dict(await tx.episodes(set(fingerprints)))
+    ids = iter(await tx.episode_ids(len(fingerprints)))
+    source: dict[int, str] = {}  # which notification told of an episode
+    for portion in portions:
+        before = (len(tracked.opened), len(tracked.closed), len(tracked.firing), tracked.stale, tracked.clamped)
+        track(portion.notification, portion.alerts, known, ids, tracked)
+        for episode in tracked.firing[before[2] :]:
+            source.setdefault(episode.id, portion.notification.id)
+        taken.events.append(_received(portion, tracked, before))
+    await tx.add_notifications([portion.notification for portion in portions if portion.first])
+    await tx.save_episodes(list(tracked.opened.values()), tracked.seen, tracked.closed)
+    await _resolve(tx, tracked, taken, now)
+    firing = {episode.id: episode for episode in tracked.firing if known[episode.fingerprint] is episode}
+    pairs = [(rule, episode) for episode in firing.values() for rule in index.match(episode.labels)]
+    known_before = {episode.id for _, episode in pairs} - tracked.opened.keys()
+    decided = await tx.decided(known_before) if known_before else frozenset()
+    fresh = [(rule, episode) for rule, episode in pairs if (episode.id, rule.name) not in decided]
+    await tx.append(taken.events)
+    if fresh:
+        await take_up(tx, fresh, standing, now, taken, source)
+    return taken
+
+
+def _received(portion: Portion, tracked: Tracked, before: tuple[int, int, int, int, int]) -> Event:
+    notification = portion.notification
+    data = {
+        "notification": notification.id,
+        "receiver": notification.receiver,
+        "group_key": notification.group_key,
+        "alerts": len(portion.alerts),
+        "refused": [msgspec.to_builtins(each) for each in notification.refused[:20]] if portion.first else [],
+        "truncated": notification.truncated,
+        "opened": len(tracked.opened) - before[0],
+        "closed": len(tracked.closed) - before[1],
+        "stale": tracked.stale - before[3],
+        "clamped": tracked.clamped - before[4],
+    }
+    return Event(at=notification.received_at, kind=EventKind.NOTIFICATION, run=None, data=data)
+
+
+async def _resolve(tx: Transaction, tracked: Tracked, taken: Taken, now: Timestamp) -> None:
+    """Wake the runs whose alerts resolved, and note which planned ones have healed by themselves."""
+    if not tracked.closed:
+        return
+    for run in await tx.runs_of([number for number, _ in tracked.closed]):
+        if run.state is not State.PLANNED:
+            await tx.wake([run.id], now)
+            taken.due = True
+        elif (await tx.watch(run.id)).firing == 0:
+            await tx.mark_healed(replace(run, healed_at=now))
+            data = {"rule": run.rule, "target": run.target, "seconds": now - (run.ended_at or now)}
+            taken.events.append(Event(at=now, kind=EventKind.HEALED, run=run.id, data=data))
+
+
+async def take_up(
+    tx: Transaction,
+    fresh: Sequence[tuple[Rule, Episode]],
+    standing: Standing,
+    now: Timestamp,
+    taken: Taken,
+    source: Mapping[int, str],
+) -> None:
+    """Propose runs for (rule, episode) pairs that no rule has taken up: by priority, then in the order of rules."""
+    proposals = [
+        (_priority(rule, episode), rule, episode)
+        for rule, episode in fresh
+        if lowest(standing.mode, rule.mode) is not Mode.OFF
+    ]
+    proposals.sort(key=lambda each: (each[0], each[1].order, each[2].id))
+    joined = _Joined(tx)
+    later: list[Story] = []
+    decisions: list[Decided] = []
+    joins: list[Event] = []
+    for number, (priority, rule, episode) in enumerate(proposals):
+        target = _early_target(rule, episode, standing)
+        run_id, begun = (None, False) if target is None else await joined.find(rule.name, target)
+        if run_id is None:
+            story = _propose(rule, episode, priority, target, standing, now)
+            run_id = story.run.id
+            at_once = number < _AT_ONCE and len(proposals) <= _AT_ONCE and not rule.for_ and not rule.facts
+            if at_once:
+                await tx.add_decisions([Decided(episode=episode.id, rule=rule.name, run=run_id, at=now, target=target)])
+                story = await _begin(tx, story, rule, standing, now, taken)
+            else:
+                later.append(story)
+                decisions.append(Decided(episode=episode.id, rule=rule.name, run=run_id, at=now, target=target))
+                taken.due = taken.due or (story.run.due_at or now) <= now
+            taken.stories.append(story)
+            if target is not None:
+                joined.note(story.run, rule.name, target)
+        else:
+            # An alert that comes after the first step waits for the run to close, and is proposed anew then.
+            taker = None if begun else run_id
+            decisions.append(Decided(episode=episode.id, rule=rule.name, run=taker, at=now, target=target))
+            data = {"rule": rule.name, "target": target, "fingerprint": episode.fingerprint, "deferred": begun}
+            joins.append(Event(at=now, kind=EventKind.JOINED, run=run_id, data=data))
+        if episode.id in source:
+            taken.runs.setdefault(source[episode.id], []).append(run_id)
+    await tx.add_decisions(decisions)
+    await tx.add(later)
+    await tx.append(joins)
+    taken.events += joins
+
+
+class _Joined:
+    """Which open run a match joins: the store's, or one that this transaction has just proposed."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._known: dict[tuple[str, str], tuple[str | None, bool]] = {}
+
+    async def find(self, rule: str, target: str) -> tuple[str | None, bool]:
+        """Give the open run of this rule and target, and whether it has begun."""
+        if (rule, target) not in self._known:
+            there = await self._tx.open_run(rule, target)
+            self._known[rule, target] = (None, False) if there is None else (there.id, there.state is not State.WAITING)
+        return self._known[rule, target]
+
+    def note(self, run: Run, rule: str, target: str) -> None:
+        """Remember a run that has been proposed."""
+        self._known[rule, target] = (run.id, run.state is not State.WAITING) if run.open else (None, False)
+
+
+def _propose(
+    rule: Rule, episode: Episode, priority: Priority, target: str | None, standing: Standing, now: Timestamp
+) -> Story:
+    run = Run(
+        id=new_id(now),
+        rule=rule.name,
+        rule_hash=rule.hash,
+        state=State.WAITING,
+        created_at=now,
+        opened_by=episode.id,
+        priority=priority,
+        target=target,
+        mode=lowest(standing.mode, rule.mode),
+        reason=Reason.FOR if rule.for_ else (Reason.FACTS if rule.facts else None),
+        due_at=max(now, episode.first_seen + rule.for_),
+    )
+    return Story(run=run, alert=episode).tell(
+        EventKind.PROPOSED, now, rule=rule.name, rule_hash=rule.hash, target=target, mode=run.mode,
+        priority=priority, fingerprint=episode.fingerprint, labels=episode.labels,
+    )  # fmt: skip
+
+
+async def _begin(tx: Transaction, story: Story, rule: Rule, standing: Standing, now: Timestamp, taken: Taken) -> Story:
+    """Settle a new run in the same transaction: one commit between the webhook and the first step."""
+    before = story.run
+    story, effect = await settle(tx, story.with_run(due_at=None), rule, standing, now)
+    if isinstance(effect, Call):
+        story = story.with_run(fence=1, due_at=now + standing.lease)
+        await tx.add([story], standing.worker)
+        taken.begun.append((story, effect))
+    else:
+        await tx.add([story])
+        await wake_others(tx, before, story.run, effect, now)
+        taken.due = taken.due or (story.run.due_at is not None and story.run.due_at <= now)
+    return story
+
+
+def _early_target(rule: Rule, episode: Episode, standing: Standing) -> str | None:
+    """Name the target at once where no fact is needed for it, so that alerts join; its faults come to light later."""
+    if "facts" in rule.target.names:
+        return None
+    probe = Run(id="", rule=rule.name, rule_hash=rule.hash, state=State.WAITING, created_at=0.0, opened_by=episode.id)
+    try:
+        scope = base_scope(probe, episode, rule, (episode,), standing.public_url)
+        return str(rule.target.render(scope)).strip() or None
+    except (TemplateError, UnsafeValue, PendingValue):
+        return None
+
+
+def _priority(rule: Rule, episode: Episode) -> Priority:
+    if rule.priority is None:
+        return Priority.P2
+    probe = Run(id="", rule=rule.name, rule_hash=rule.hash, state=State.WAITING, created_at=0.0, opened_by=episode.id)
+    try:
+        return Priority(str(rule.priority.render(base_scope(probe, episode, rule, (episode,), ""))))
+    except (TemplateError, UnsafeValue, PendingValue, ValueError):
+        return Priority.P1  # a priority that can't be read must not put the alert behind others

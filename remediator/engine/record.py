@@ -1,0 +1,93 @@
+"""Record: what the terminal, the log and the metrics are told, once the store has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from remediator import metrics
+from remediator.model.run import Event, EventKind, State
+from remediator.model.story import Story
+from remediator.model.time import format_duration
+
+_log = structlog.get_logger("remediator")
+_LOUD = {State.FAILED, State.UNKNOWN}
+
+
+def tell_story(story: Story) -> None:
+    """Tell of everything in a story that has just become durable."""
+    run = story.run
+    for event in story.events:
+        match event.kind:
+            case EventKind.MOVED if event.data["to"] == run.state:
+                _tell_state(story, event)
+            case EventKind.REFUSED:
+                metrics.GUARD_REFUSALS.labels(guard=str(event.data["reason"])).inc()
+            case EventKind.STEP_STARTED:
+                _log.info("step started", **_whose(story), step=event.data["uses"], with_=event.data["parameters"])
+            case EventKind.STEP_ENDED:
+                _tell_step(story, event)
+            case EventKind.PROPOSED:
+                labels = event.data["labels"]
+                _log.info("alert matched", **_whose(story), alert=labels.get("alertname", "?"), mode=run.mode)
+            case _:
+                pass
+
+
+def _whose(story: Story) -> dict[str, str | None]:
+    return {"run": story.run.id, "rule": story.run.rule, "target": story.run.target}
+
+
+def _tell_state(story: Story, event: Event) -> None:
+    run = story.run
+    log = _log.warning if run.state in _LOUD or run.state is State.BLOCKED else _log.info
+    extra: dict[str, object] = {}
+    if run.state is State.PLANNED and run.plan is not None:
+        extra["plan"] = [step.says for step in run.plan]
+    log(f"run {run.state}", **_whose(story), reason=event.data["reason"], because=event.data["because"], **extra)
+    if not run.open:
+        metrics.RUNS.labels(rule=run.rule, mode=run.mode, state=run.state).inc()
+        metrics.DECISIONS.labels(rule=run.rule, outcome=run.state, reason=run.reason or "").inc()
+
+
+def _tell_step(story: Story, event: Event) -> None:
+    data = event.data
+    step = next(
+        (
+            each
+            for each in story.steps
+            if (each.phase, each.position, each.item) == (data["phase"], data["position"], data["item"])
+        ),
+        None,
+    )
+    if step is None:
+        return
+    if step.started_at is not None and step.ended_at is not None:
+        metrics.STEP_SECONDS.labels(action=step.uses).observe(step.ended_at - step.started_at)
+    failed = data["state"] in ("failed", "interrupted")
+    if failed:
+        metrics.STEP_FAILURES.labels(action=step.uses).inc()
+    took = format_duration((step.ended_at or 0) - step.started_at) if step.ended_at and step.started_at else None
+    log = _log.warning if failed else _log.info
+    log(f"step {data['state']}", **_whose(story), step=step.id or step.uses, error=data["error"], took=took)
+
+
+def tell_events(events: Sequence[Event]) -> None:
+    """Tell of what concerns no single run's story; the notifications of one transaction in one line."""
+    received = [event.data for event in events if event.kind is EventKind.NOTIFICATION]
+    if received:
+        totals = {
+            key: sum(data[key] for data in received) for key in ("alerts", "opened", "closed", "stale", "clamped")
+        }
+        refused = [each for data in received for each in data["refused"]]
+        changed = totals["opened"] or totals["closed"] or refused
+        log = _log.info if changed else _log.debug
+        more = {key: count for key, count in totals.items() if count}
+        log("notifications kept", notifications=len(received), **more, **({"refused": refused[:3]} if refused else {}))
+    for event in events:
+        if event.kind is EventKind.HEALED:
+            _log.info(
+                "healed by itself", run=event.run, rule=event.data["rule"], target=event.data["target"],
+                after=format_duration(event.data["seconds"]),
+            )  # fmt: skip

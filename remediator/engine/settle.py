@@ -1,0 +1,141 @@
+"""Settle: the transaction in which a run goes as far as it can without the outside world.
+
+Reading the controls, the alerts and the books, deciding by `advance` and the guards, and keeping the result are one
+transaction: what a guard counted can't change before it is used up, and a step is durable as started before it starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from remediator import guard
+from remediator.engine.advance import Admit, Effect, Ended, Rest, Surroundings, advance, block, scope_of
+from remediator.engine.plan import hash_plan, render_plan
+from remediator.execute import Call
+from remediator.model.books import Allowance
+from remediator.model.run import EventKind, Mode, Phase, Reason, Run, State
+from remediator.model.story import Story
+from remediator.model.time import Seconds, Timestamp
+from remediator.rules.rule import Rule, StepRule
+from remediator.rules.templates import TemplateError, UnsafeValue
+from remediator.store.protocol import Transaction
+
+_LOOK_AGAIN: Seconds = 15.0  # how often a refusal that has no known end is looked at again, under `patience`
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the configuration in force lends every decision."""
+
+    mode: Mode = Mode.DRY_RUN
+    allowances: Sequence[Allowance] = ()  # the daemon's own limits
+    max_running: int | None = 10
+    hosts: Sequence[str] = ()
+    public_url: str = ""
+    resolved_check: StepRule | None = None
+    worker: str = "worker"
+    lease: Seconds = 60.0
+
+
+async def surroundings(tx: Transaction, run: Run, rule: Rule, standing: Standing, now: Timestamp) -> Surroundings:
+    """Read what a run's next move depends on."""
+    watch = await tx.watch(run.id)
+    by_api = rule.verify is not None and rule.verify.resolved and standing.resolved_check is not None
+    alerts = await tx.alerts_of(run.id) if by_api or _uses_alerts(rule) else ()
+    return Surroundings(
+        now=now,
+        mode=standing.mode,
+        controls=await tx.controls(now, run.id),
+        firing=watch.firing,
+        first_seen=watch.first_seen,
+        alerts=alerts,
+        hosts=standing.hosts,
+        public_url=standing.public_url,
+        resolved_check=standing.resolved_check,
+    )
+
+
+def _uses_alerts(rule: Rule) -> bool:
+    return "alerts" in rule.names
+
+
+async def settle(tx: Transaction, story: Story, rule: Rule, standing: Standing, now: Timestamp) -> tuple[Story, Effect]:
+    """Take a run as far as it goes, without keeping it yet."""
+    around = await surroundings(tx, story.run, rule, standing, now)
+    while True:
+        story, effect = advance(story, rule, around)
+        if not isinstance(effect, Admit):
+            break
+        story, rested = await _admit(tx, story, rule, standing, around)
+        if rested:
+            effect = Rest()
+            break
+    if story.run.state is State.PLANNED and around.firing == 0:
+        story = story.with_run(healed_at=now)
+    return story, effect
+
+
+async def keep(tx: Transaction, before: Run, story: Story, effect: Effect, standing: Standing, now: Timestamp) -> None:
+    """Keep a settled run, and wake what its new state lets go. Raises StaleLease."""
+    await tx.save(story, standing.worker, now + standing.lease if isinstance(effect, Call) else None)
+    await wake_others(tx, before, story.run, effect, now)
+
+
+async def wake_others(tx: Transaction, before: Run, after: Run, effect: Effect, now: Timestamp) -> None:
+    """Wake the runs that waited for this one: for its rule and target, for its lock, or for its place."""
+    had_place = before.state.at_work or before.reason is Reason.MAX_RUNNING
+    has_place = after.state.at_work or after.reason is Reason.MAX_RUNNING
+    if isinstance(effect, Ended) or (had_place and not has_place):
+        await tx.wake_waiting(after, had_place and not has_place, now)
+
+
+async def _admit(
+    tx: Transaction, story: Story, rule: Rule, standing: Standing, around: Surroundings
+) -> tuple[Story, bool]:
+    """Read the books, ask the guards, and use them up. Tells whether the run has to wait instead."""
+    run, now = story.run, around.now
+    target = run.target or ""
+    other = await tx.open_run(rule.name, target)
+    if other is not None and other.id != run.id:
+        if other.state is State.WAITING:
+            await tx.hand_over(run.id, other.id)
+            await tx.wake([other.id], now)
+            return story.with_run(target=None).move(
+                State.CANCELLED, now, Reason.JOINED, f"run {other.id} waits for {target} already"
+            ), False
+        because = f"run {other.id} on {target} has to close first"
+        return story.with_run(target=None).rest(None, now, Reason.BUSY, because), True
+    try:
+        scope = scope_of(story, rule, around, planning=True)
+        plan = render_plan(rule, scope, standing.hosts)
+        case = guard.prepare(run, rule, target, scope, standing.allowances)
+    except UnsafeValue as error:
+        return block(story, rule, Reason.UNSAFE_VALUE, str(error), now), False
+    except TemplateError as error:
+        return block(story, rule, Reason.TEMPLATE_ERROR, str(error), now), False
+    story = story.with_run(plan=plan, plan_hash=hash_plan(plan))
+    books = await tx.books(case.question)
+    refusal = guard.decide(case, books, now)
+    if refusal is not None:
+        return _refuse(story, rule, refusal, now)
+    if standing.max_running is not None and books.at_work >= standing.max_running:
+        because = f"{books.at_work} runs are at work, and guard.max_running is {standing.max_running}"
+        return story.rest(None, now, Reason.MAX_RUNNING, because), True
+    story = story.with_run(
+        admitted_at=now, lock=case.question.lock, phase=Phase.STEPS, refused_since=None, due_at=None
+    ).tell(
+        EventKind.ADMITTED, now, rule=rule.name, rule_hash=rule.hash, target=target, mode=run.mode,
+        lock=case.question.lock, plan_hash=story.run.plan_hash,
+    )  # fmt: skip
+    return story.move(State.RUNNING, now), False
+
+
+def _refuse(story: Story, rule: Rule, refusal: guard.Refusal, now: Timestamp) -> tuple[Story, bool]:
+    since = story.run.refused_since if story.run.refused_since is not None else now
+    patient_until = since + rule.guards.patience
+    if now < patient_until:
+        look = refusal.clears_at if refusal.clears_at is not None else now + _LOOK_AGAIN
+        story = story.with_run(refused_since=since)
+        return story.rest(min(look, patient_until), now, refusal.reason, refusal.because), True
+    return block(story, rule, refusal.reason, refusal.because, now), False

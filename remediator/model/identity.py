@@ -1,0 +1,21 @@
+"""Identifiers that sort by the time they were made."""
+
+from __future__ import annotations
+
+import secrets
+
+from remediator.model.time import Timestamp
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
+_newest = 0
+
+
+def new_id(now: Timestamp) -> str:
+    """Make a ULID: 48 bits of milliseconds, then 80 random bits, as 26 characters that sort by time.
+
+    Within one millisecond each is the one before plus one, so that ids of one process sort as they were made.
+    """
+    global _newest  # noqa: PLW0603 - one process, one sequence
+    number = (int(now * 1000) << 80) | secrets.randbits(80)
+    _newest = _newest + 1 if number >> 80 == _newest >> 80 else number
+    return "".join(_ALPHABET[(_newest >> shift) & 31] for shift in range(125, -1, -5))

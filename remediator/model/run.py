@@ -1,0 +1,301 @@
+"""Runs, their steps, and the one function that knows every legal transition.
+
+A run is one remediation of one target by one rule. It is frozen data: to change is to make a new one by `transition` (its
+state) or `msgspec.structs.replace` (everything else).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from remediator.errors import IllegalTransition
+from remediator.model.time import Timestamp
+
+
+class Mode(StrEnum):
+    """How far a run may go. The mode in force is the lowest of the daemon's, the rule's and any control's."""
+
+    OFF = "off"
+    DRY_RUN = "dry-run"
+    APPROVE = "approve"
+    AUTO = "auto"
+
+    @property
+    def rank(self) -> int:
+        """Give the place on the ladder, `off` lowest."""
+        return tuple(Mode).index(self)
+
+
+def lowest(*modes: Mode) -> Mode:
+    """Give the lowest of some modes: the one in force."""
+    return min(modes, key=lambda mode: mode.rank)
+
+
+class Priority(StrEnum):
+    """Orders work: P0 before P3."""
+
+    P0 = "P0"
+    P1 = "P1"
+    P2 = "P2"
+    P3 = "P3"
+
+
+class State(StrEnum):
+    """Where a run stands. `docs/architecture.md` draws the transitions."""
+
+    WAITING = "waiting"
+    AWAITING_APPROVAL = "awaiting_approval"
+    RUNNING = "running"
+    VERIFYING = "verifying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    PLANNED = "planned"
+    BLOCKED = "blocked"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+    @property
+    def open(self) -> bool:
+        """Tell whether something may still happen to a run in this state."""
+        return bool(LEGAL[self])
+
+    @property
+    def at_work(self) -> bool:
+        """Tell whether a run in this state counts against `max_running`."""
+        return self in {State.RUNNING, State.VERIFYING}
+
+
+# Every legal transition of a run; `None` is the state before it exists. A state from which nothing leads is an end.
+LEGAL: Mapping[State | None, frozenset[State]] = {
+    None: frozenset({State.WAITING}),
+    State.WAITING: frozenset(
+        {State.AWAITING_APPROVAL, State.RUNNING, State.BLOCKED, State.CANCELLED, State.FAILED},
+    ),
+    State.AWAITING_APPROVAL: frozenset({State.WAITING, State.RUNNING, State.BLOCKED, State.CANCELLED}),
+    State.RUNNING: frozenset(
+        {State.VERIFYING, State.SUCCEEDED, State.FAILED, State.PLANNED, State.CANCELLED, State.UNKNOWN},
+    ),
+    State.VERIFYING: frozenset({State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED, State.UNKNOWN}),
+    State.UNKNOWN: frozenset({State.SUCCEEDED, State.FAILED}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset(),
+    State.PLANNED: frozenset(),
+    State.BLOCKED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+
+
+class Reason(StrEnum):
+    """Why a run is where it is. Guards give their own key."""
+
+    # waiting
+    FOR = "for"
+    FACTS = "facts"  # also: blocked, since they could not be read
+    MAX_RUNNING = "max_running"
+    PAUSED = "paused"
+    BUSY = "busy"  # an older run of the same rule and target has to close first
+    # blocked, by a guard
+    COOLDOWN = "cooldown"
+    LIMIT = "limit"
+    UNLESS_FIRING = "unless_firing"
+    ONLY_FIRING = "only_firing"
+    ONLY_IF = "only_if"
+    LOCK = "lock"
+    # blocked, by what the rule needs
+    UNSAFE_VALUE = "unsafe_value"
+    TEMPLATE_ERROR = "template_error"
+    # cancelled
+    RESOLVED = "resolved"
+    OPERATOR = "operator"  # also: an unknown run that a person settled
+    RULE_CHANGED = "rule_changed"
+    JOINED = "joined"  # its target turned out to be that of an older run that still waits; its alerts went there
+    OFF = "off"  # the mode fell to `off` while it waited
+    # failed
+    STEP = "step"
+    VERIFY = "verify"
+    INCONCLUSIVE = "inconclusive"
+    DEADLINE = "deadline"
+    # unknown
+    INTERRUPTED = "interrupted"  # a step that must not be repeated was begun and has no recorded end
+
+
+class Phase(StrEnum):
+    """Which of the rule's lists a step belongs to, and which one a run is going through."""
+
+    FACTS = "facts"
+    STEPS = "steps"
+    VERIFY = "verify"
+    UNDO = "undo"
+    ON_SUCCESS = "on_success"
+    ON_FAILURE = "on_failure"
+    ON_BLOCKED = "on_blocked"
+
+
+class StepState(StrEnum):
+    """What is known of one step of one run."""
+
+    STARTED = "started"  # committed before the action is called
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # its `if` was false
+    PLANNED = "planned"  # dry-run: rendered, not carried out
+    INTERRUPTED = "interrupted"  # begun, and no end was recorded
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=False):
+    """One step of one run; there is one for each place in the rule's lists and each item of a loop."""
+
+    phase: Phase
+    position: int  # in the rule's list
+    item: int  # in the `for_each` list, else 0
+    attempt: int  # from 1; for a check, how often it was polled
+    uses: str
+    id: str | None
+    state: StepState
+    started_at: Timestamp | None = None
+    ended_at: Timestamp | None = None
+    result: Any = None
+    error: str | None = None
+    refuted: bool = False  # it was carried out and the answer is no: a check is false, and not merely unreadable
+    repeatable: bool = False  # idempotent, so that it may be begun again when its end is not known
+    unsent: bool = False  # provably nothing was sent: may be tried again though it is not idempotent
+    parameters: Any = None  # as rendered, secrets by name
+    rung: int = 0
+
+    @property
+    def key(self) -> tuple[int, Phase, int, int]:
+        """Identify the step in its run."""
+        return (self.rung, self.phase, self.position, self.item)
+
+
+class PlannedStep(msgspec.Struct, frozen=True):
+    """One step of a plan: what would be done, in words and data."""
+
+    id: str | None
+    uses: str
+    effect: str
+    says: str  # the action's own sentence
+    parameters: Any  # rendered; what only an earlier step can tell stands as `<from STEP>`
+    condition: str | None = None  # its `if`, where that can't be known yet
+    each: str | None = None  # its `for_each`, where that can't be known yet
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One remediation of one target by one rule, frozen with the rule it began with."""
+
+    id: str
+    rule: str
+    rule_hash: str
+    state: State
+    created_at: Timestamp
+    opened_by: int  # the episode of the alert that opened it
+    priority: Priority = Priority.P2
+    target: str | None = None  # None until the facts that name it are read
+    mode: Mode = Mode.AUTO  # the one in force at the last decision
+    reason: Reason | None = None
+    because: str | None = None  # the figures and the sentence that belong to the reason
+    plan: tuple[PlannedStep, ...] | None = None
+    plan_hash: str | None = None
+    admitted_at: Timestamp | None = None  # guards were used up then
+    started_at: Timestamp | None = None  # first step after admission
+    ended_at: Timestamp | None = None
+    healed_at: Timestamp | None = None  # `planned` only: when its alerts had all resolved by themselves
+    lock: str | None = None  # held from admission until it closes
+    wrote: bool = False  # a step that writes has been started: `undo` is due if the run fails
+    refused_since: Timestamp | None = None  # first refusal: patience counts from here
+    ending: State | None = None  # decided already; the steps that follow from it are still to run
+    phase: Phase = Phase.FACTS
+    verify_since: Timestamp | None = None
+    poll: int = 0  # how many times the checks have been polled
+    poll_at: Timestamp | None = None  # when the next poll is due
+    good_since: Timestamp | None = None  # all checks have held since then without a break
+    due_at: Timestamp | None = None  # when it next has something to do; None: only when somebody wakes it
+    fence: int = 0  # grows with every claim; a write that carries an older one writes nothing
+    rung: int = 0
+    drill: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Tell whether something may still happen to it."""
+        return self.state.open
+
+    @property
+    def dry(self) -> bool:
+        """Tell whether it is written in the dry-run books."""
+        return self.mode is Mode.DRY_RUN
+
+
+def transition(run: Run, to: State, now: Timestamp, reason: Reason | None = None, because: str | None = None) -> Run:
+    """Give the run in its new state: the only way to change one.
+
+    An end sets `ended_at`, clears `due_at` and everything that was still to come. Raises IllegalTransition for a step
+    that the table `LEGAL` does not have.
+    """
+    if to not in LEGAL[run.state]:
+        raise IllegalTransition(f"run {run.id} of rule {run.rule} can't go from {run.state} to {to}")
+    moved = replace(run, state=to, reason=reason, because=because)
+    if to.open:
+        return moved
+    return replace(moved, ended_at=now, due_at=None, ending=None)
+
+
+class EventKind(StrEnum):
+    """What one line of history says."""
+
+    NOTIFICATION = "notification.received"
+    PROPOSED = "run.proposed"
+    JOINED = "run.joined"
+    MOVED = "run.moved"  # to another state, or to another reason for waiting
+    ADMITTED = "run.admitted"
+    REFUSED = "run.refused"
+    HEALED = "run.healed"  # a planned run whose alerts resolved by themselves
+    STEP_STARTED = "step.started"
+    STEP_ENDED = "step.ended"
+    CONTROL_LAID = "control.laid"
+    CONTROL_LIFTED = "control.lifted"
+    RULES_LOADED = "rules.loaded"
+    DAEMON_STARTED = "daemon.started"
+    DAEMON_STOPPED = "daemon.stopped"
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One line of history. The store numbers it and chains its hash to the one before."""
+
+    at: Timestamp
+    kind: EventKind
+    run: str | None
+    data: Mapping[str, Any]
+
+
+class ControlKind(StrEnum):
+    """What a person lays on the daemon, or on one run."""
+
+    PAUSE = "pause"
+    CANCEL = "cancel"  # one run
+    RESOLVE = "resolve"  # one unknown run: a person says what became of it
+
+
+class Control(msgspec.Struct, frozen=True):
+    """Something that a person laid, and that only a person lifts, or the span that the person gave it."""
+
+    id: str
+    kind: ControlKind
+    laid_at: Timestamp
+    author: str
+    reason: str
+    rule: str | None = None  # a pause of one rule
+    target: str | None = None  # a pause of one target
+    run: str | None = None
+    outcome: State | None = None  # RESOLVE: `succeeded` or `failed`
+    until: Timestamp | None = None
+    lifted_at: Timestamp | None = None
+    lifted_by: str | None = None
+
+    def covers(self, rule: str, target: str | None) -> bool:
+        """Tell whether a pause holds this rule and target (a target that is not known yet is not held by its name)."""
+        return (self.rule is None or self.rule == rule) and (self.target is None or self.target == target)

@@ -1,0 +1,245 @@
+"""Receive: from the bytes of a webhook to alerts, and from alerts to their episodes.
+
+How Alertmanager and Grafana really behave is noted where it matters; both functions are pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from remediator.errors import MalformedBody
+from remediator.model.alert import Alert, AlertStatus, Episode, Notification, RefusedAlert
+from remediator.model.identity import new_id
+from remediator.model.time import Timestamp, parse_rfc3339
+
+_NEVER = "0001-01-01T00:00:00Z"  # how Go writes a time that isn't set
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+_UNFIT = re.compile("[\x00\ud800-\udfff]")  # neither PostgreSQL's text nor UTF-8 can hold these
+_HEARD_AGAIN = 60.0  # how exactly `last_seen` is kept: noting every repeat would cost a write for each alert
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How large a body and its alerts may be."""
+
+    max_alerts: int = 50_000
+    max_labels: int = 64  # of one alert
+    max_value: int = 64 * 1024  # bytes of one label or annotation value
+
+
+class _WireAlert(msgspec.Struct):
+    status: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    startsAt: str = ""  # noqa: N815 - the sender's names
+    endsAt: str = ""  # noqa: N815
+    generatorURL: str = ""  # noqa: N815
+    fingerprint: str = ""
+
+
+class _WireBody(msgspec.Struct):
+    alerts: list[_WireAlert]
+    receiver: str = ""
+    groupKey: str = ""  # noqa: N815
+    groupLabels: dict[str, str] = {}  # noqa: N815
+    truncatedAlerts: int = 0  # noqa: N815
+
+
+_decoder = msgspec.json.Decoder(_WireBody)
+
+
+def decode(body: bytes, now: Timestamp, limits: Limits) -> Notification:
+    """Decode one webhook body: Alertmanager's version 4, or Grafana's superset of it (version 1).
+
+    Unknown fields are ignored; for duplicate keys the last wins, as in Go. An alert that can't be taken is refused by
+    itself. Raises MalformedBody when the body is no such thing, or no alert of it can be taken.
+    """
+    wire, refused = _parse(body)
+    if len(wire.alerts) > limits.max_alerts:
+        raise MalformedBody(
+            f"{len(wire.alerts)} alerts in one body, and webhook.max_alerts is {limits.max_alerts}: "
+            "set max_alerts in Alertmanager's webhook_config, or raise the limit here"
+        )
+    alerts: list[Alert] = []
+    for position, each in enumerate(wire.alerts):
+        if position in refused:
+            continue
+        taken = _alert(each, now, limits)
+        if isinstance(taken, Alert):
+            alerts.append(taken)
+        else:
+            refused[position] = taken
+    if not alerts:
+        first = f": alert {min(refused)}: {refused[min(refused)]}" if refused else ": its list of alerts is empty"
+        raise MalformedBody(f"no alert of the body can be taken{first}")
+    return Notification(
+        id=new_id(now),
+        received_at=now,
+        receiver=wire.receiver,
+        group_key=wire.groupKey,
+        group_labels=wire.groupLabels,
+        truncated=max(0, wire.truncatedAlerts),
+        alerts=tuple(alerts),
+        refused=tuple(RefusedAlert(position=position, why=why) for position, why in sorted(refused.items())),
+        body=body,
+    )
+
+
+def _parse(body: bytes) -> tuple[_WireBody, dict[int, str]]:
+    """Parse fast; only where that fails, parse again with care, to tell a bad alert from a bad body."""
+    try:
+        body.decode("utf-8")
+        return _decoder.decode(body), {}
+    except UnicodeDecodeError as error:
+        raise MalformedBody(f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}") from None
+    except (msgspec.DecodeError, RecursionError):
+        return _parse_carefully(body)
+
+
+def _parse_carefully(body: bytes) -> tuple[_WireBody, dict[int, str]]:
+    def no_constant(name: str) -> Any:
+        raise ValueError(f"{name} is not JSON")
+
+    try:
+        document = json.loads(body, parse_constant=no_constant)
+    except RecursionError:
+        raise MalformedBody("the body is nested too deep to be a notification") from None
+    except ValueError as error:
+        raise MalformedBody(f"the body is not JSON: {error}") from None
+    alerts = document.get("alerts") if isinstance(document, dict) else None
+    if not isinstance(alerts, list):
+        raise MalformedBody("the body is not a notification of Alertmanager or Grafana: it has no list `alerts`")
+    refused: dict[int, str] = {}
+    wire: list[_WireAlert] = []
+    for position, each in enumerate(alerts):
+        try:
+            wire.append(msgspec.convert(each, _WireAlert))
+        except (msgspec.ValidationError, UnicodeError) as error:
+            refused[position] = str(error)
+            wire.append(_WireAlert())
+    try:
+        return msgspec.structs.replace(msgspec.convert({**document, "alerts": []}, _WireBody), alerts=wire), refused
+    except (msgspec.ValidationError, UnicodeError) as error:
+        raise MalformedBody(f"the body is not a notification: {error}") from None
+
+
+def _alert(wire: _WireAlert, now: Timestamp, limits: Limits) -> Alert | str:
+    """Give the alert, or the reason why it can't be taken."""
+    if wire.status not in ("firing", "resolved"):
+        return f"its status is {wire.status!r}, neither firing nor resolved"
+    if len(wire.labels) > limits.max_labels:
+        return f"{len(wire.labels)} labels, and webhook.max_labels is {limits.max_labels}"
+    for kind, pairs in (("label", wire.labels), ("annotation", wire.annotations)):
+        for name, value in pairs.items():
+            if not name:
+                return f"a {kind} without a name"
+            if len(value) > limits.max_value or (
+                len(value) * 4 > limits.max_value and len(value.encode("utf-8", "replace")) > limits.max_value
+            ):
+                return f"{kind} {name[:64]!r} is larger than webhook.max_value ({limits.max_value} bytes)"
+            if _UNFIT.search(value) or _UNFIT.search(name):
+                return f"{kind} {name[:64]!r} holds a NUL or half a surrogate pair"
+    try:
+        starts_at = now if wire.startsAt in ("", _NEVER) else parse_rfc3339(wire.startsAt)
+        ends_at = None if wire.endsAt in ("", _NEVER) else parse_rfc3339(wire.endsAt)
+    except ValueError as error:
+        return str(error)
+    return Alert(
+        fingerprint=wire.fingerprint if _FINGERPRINT.fullmatch(wire.fingerprint) else fingerprint(wire.labels),
+        status=AlertStatus(wire.status),
+        labels=wire.labels,
+        annotations=wire.annotations,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        generator_url=wire.generatorURL,
+    )
+
+
+def fingerprint(labels: Mapping[str, str]) -> str:
+    """Compute Alertmanager's fingerprint: FNV-1a over the sorted pairs, each part ended by 0xff.
+
+    Source: prometheus/common, `model.LabelSet.Fingerprint`.
+    """
+    sum_ = 0xCBF29CE484222325
+    for name in sorted(labels, key=lambda name: name.encode()):
+        for part in (name, labels[name]):
+            for byte in (*part.encode(), 0xFF):
+                sum_ = ((sum_ ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    return f"{sum_:016x}"
+
+
+class Tracked(msgspec.Struct):
+    """What a notification changes among the episodes."""
+
+    opened: dict[int, Episode] = msgspec.field(default_factory=dict)  # some closed at once: resolved before firing
+    seen: list[tuple[int, Timestamp]] = msgspec.field(default_factory=list)
+    closed: list[tuple[int, Timestamp]] = msgspec.field(default_factory=list)
+    firing: list[Episode] = msgspec.field(default_factory=list)  # the episodes that this notification says are firing
+    stale: int = 0  # told of an episode that is over, or over again
+    clamped: int = 0  # began in the future, by the sender's clock
+
+
+def track(
+    notification: Notification, alerts: Sequence[Alert], known: dict[str, Episode], ids: Iterator[int], tracked: Tracked
+) -> None:
+    """Apply one notification's alerts, or a chunk of them, to the newest episodes known by fingerprint.
+
+    `known` and `tracked` are the working set of one transaction and are changed. An episode opens with the first firing of a
+    fingerprint that has none open and is closed by its resolve; a firing that began before the last close is a late
+    duplicate and opens nothing (alertmanager-facts 1, 6).
+    """
+    now = notification.received_at
+    for alert in alerts:
+        episode = known.get(alert.fingerprint)
+        if alert.status is AlertStatus.FIRING:
+            if episode is None or (episode.ended_at is not None and alert.starts_at > episode.ended_at):
+                tracked.clamped += alert.starts_at > now
+                episode = _open(alert, notification, next(ids), None)
+                tracked.opened[episode.id] = episode
+                tracked.firing.append(episode)
+            elif episode.ended_at is None:
+                tracked.firing.append(episode)
+                if now - episode.last_seen >= _HEARD_AGAIN:
+                    tracked.seen.append((episode.id, now))
+            else:
+                tracked.stale += 1
+            known[alert.fingerprint] = episode
+            continue
+        ended_at = min(now, alert.ends_at if alert.ends_at is not None else now)
+        if episode is None:
+            # Resolved before firing: remembered, so that the firing that comes late opens nothing.
+            episode = _open(alert, notification, next(ids), ended_at)
+            tracked.opened[episode.id] = episode
+        elif episode.ended_at is None and ended_at < episode.starts_at:
+            tracked.stale += 1  # the resolve of an earlier episode
+        elif episode.ended_at is None or ended_at > episode.ended_at:
+            episode = msgspec.structs.replace(episode, ended_at=ended_at)
+            if episode.id in tracked.opened:
+                tracked.opened[episode.id] = episode
+            else:
+                tracked.closed.append((episode.id, ended_at))
+        else:
+            tracked.stale += 1
+        known[alert.fingerprint] = episode
+
+
+def _open(alert: Alert, notification: Notification, number: int, ended_at: Timestamp | None) -> Episode:
+    now = notification.received_at
+    return Episode(
+        id=number,
+        fingerprint=alert.fingerprint,
+        labels=alert.labels,
+        annotations=alert.annotations,
+        generator_url=alert.generator_url,
+        starts_at=min(alert.starts_at, now),
+        first_seen=now,
+        last_seen=now,
+        ended_at=ended_at,
+        group_key=notification.group_key,
+        group_labels=notification.group_labels,
+        truncated=notification.truncated,
+    )

@@ -1,0 +1,213 @@
+"""What the engine asks of a store.
+
+A *script* is a coroutine function that takes a `Transaction`: it reads, decides by pure functions, and writes. A store runs
+a script whole or not at all, and may run it again from the start (a serialization failure), so that a script has no effect
+outside its transaction. SQLite runs scripts on its writing thread, several in one commit; PostgreSQL awaits them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import msgspec
+
+from remediator.model.alert import Episode, Notification
+from remediator.model.books import Books, Question
+from remediator.model.run import Control, Event, Run, State
+from remediator.model.story import Story
+from remediator.model.time import Timestamp
+
+T = TypeVar("T")
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """How the alerts of one run stand."""
+
+    firing: int
+    first_seen: Timestamp | None  # the earliest among those that fire
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What became of one alert under one rule. `run` is None where it waits for an older run to close (deferred)."""
+
+    episode: int
+    rule: str
+    run: str | None
+    at: Timestamp
+    target: str | None = None
+
+
+class OpenRun(msgspec.Struct, frozen=True):
+    """What a new match needs to know of the run that is already there."""
+
+    id: str
+    rule: str
+    target: str
+    state: State
+
+
+class RunFilter(msgspec.Struct, frozen=True):
+    """Which runs to list, newest first."""
+
+    state: State | None = None
+    rule: str | None = None
+    since: Timestamp | None = None
+    before: str | None = None  # only runs with a smaller id: the next page
+    limit: int = 100
+    open_only: bool = False
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """One line of history with its place in the chain."""
+
+    seq: int
+    at: Timestamp
+    kind: str
+    run: str | None
+    data: Mapping[str, Any]
+    hash: str  # sha256 over the hash before and this line's canonical form, hex
+
+
+class Transaction(Protocol):
+    """One transaction: everything in it becomes durable together, or nothing does."""
+
+    # -- alerts --
+    async def episodes(self, fingerprints: Collection[str]) -> Mapping[str, Episode]:
+        """Give the newest episode of each fingerprint that has one."""
+
+    async def episode_ids(self, count: int) -> Sequence[int]:
+        """Reserve ids for new episodes."""
+
+    async def add_notifications(self, notifications: Sequence[Notification]) -> None:
+        """Keep the bodies, for replay."""
+
+    async def save_episodes(
+        self, opened: Sequence[Episode], seen: Sequence[tuple[int, Timestamp]], closed: Sequence[tuple[int, Timestamp]]
+    ) -> None:
+        """Open new episodes, note that some were heard of again, and close some."""
+
+    async def firing(self, name: str | None = None) -> Sequence[Episode]:
+        """Give the episodes that are open, of one alert name or all."""
+
+    # -- decisions --
+    async def decided(self, episodes: Collection[int]) -> frozenset[tuple[int, str]]:
+        """Give the (episode, rule) pairs that have been taken up already."""
+
+    async def add_decisions(self, decisions: Sequence[Decided]) -> None:
+        """Take up episodes; a pair that was taken up before is given its new run."""
+
+    async def deferred(self, rule: str, target: str) -> Sequence[Episode]:
+        """Give the firing episodes that wait for the run of this rule and target to close."""
+
+    async def hand_over(self, run: str, to: str) -> None:
+        """Give all alerts of one run to another."""
+
+    async def release(self, run: str) -> Sequence[Episode]:
+        """Let rules take up anew the alerts of a run that never began, and give those that still fire."""
+
+    # -- runs --
+    async def open_run(self, rule: str, target: str) -> OpenRun | None:
+        """Give the open run of this rule and target: there is one at most, by constraint."""
+
+    async def runs_of(self, episodes: Collection[int]) -> Sequence[Run]:
+        """Give the runs that these episodes belong to: open ones, and planned ones that haven't healed."""
+
+    async def watch(self, run: str) -> Watch:
+        """Say how the alerts of a run stand now."""
+
+    async def alerts_of(self, run: str) -> Sequence[Episode]:
+        """Give all alerts of a run, in the order in which they came."""
+
+    async def books(self, question: Question) -> Books:
+        """Answer what the guards ask."""
+
+    async def add(self, stories: Sequence[Story], worker: str | None = None) -> None:
+        """Keep new runs; with a worker named they are claimed by it from the start."""
+
+    async def save(self, story: Story, worker: str, keep: Timestamp | None) -> None:
+        """Keep a claimed run as it is now, under its fence.
+
+        `keep` is the end of the lease where the worker goes on with it, None where it lets go.
+        Raises StaleLease when the run has passed to another worker; nothing is written then.
+        """
+
+    async def mark_healed(self, run: Run) -> None:
+        """Note on a planned run when its alerts had all resolved."""
+
+    async def claim(self, worker: str, now: Timestamp, until: Timestamp, limit: int) -> Sequence[Story]:
+        """Lease due runs, P0 first; each claim raises the fence."""
+
+    async def renew(self, worker: str, until: Timestamp) -> None:
+        """Extend all leases of a worker."""
+
+    async def take_over(self, now: Timestamp) -> int:
+        """Make every lease due at once: for a store that only one daemon can hold, at its start. Gives how many."""
+
+    async def wake(self, runs: Collection[str], now: Timestamp) -> None:
+        """Make runs due now, unless a worker is on them (which looks again by itself before it lets go)."""
+
+    async def wake_held(self, now: Timestamp) -> None:
+        """Make due all that a pause holds."""
+
+    async def wake_waiting(self, closed: Run, place_free: bool, now: Timestamp) -> None:
+        """Make due what waited for this run: its rule and target, its lock, and its place under `max_running`."""
+
+    async def next_due(self) -> Timestamp | None:
+        """Say when the next run that nobody holds is due."""
+
+    async def run(self, run_id: str) -> Story | None:
+        """Give one run with its steps."""
+
+    async def runs(self, which: RunFilter) -> Sequence[Run]:
+        """List runs."""
+
+    async def open_counts(self) -> Mapping[State, int]:
+        """Count the open runs by state."""
+
+    # -- controls, rules, history --
+    async def controls(self, now: Timestamp, run: str | None = None) -> Sequence[Control]:
+        """Give what is laid and neither lifted nor over: what concerns no one run, and what concerns this one."""
+
+    async def lay(self, control: Control) -> None:
+        """Lay a control."""
+
+    async def lift(self, control: Control) -> None:
+        """Lift one: `lifted_at` and `lifted_by` are set on it."""
+
+    async def keep_rules(self, definitions: Mapping[str, Mapping[str, Any]], now: Timestamp) -> None:
+        """Keep rule definitions by their hash, so that a run can go on with the rule it began with."""
+
+    async def rule_definition(self, rule_hash: str) -> Mapping[str, Any] | None:
+        """Give a kept definition."""
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Add lines to the history."""
+
+    async def events(self, after: int, limit: int, run: str | None = None) -> Sequence[StoredEvent]:
+        """Read history in order, from after a number."""
+
+    async def head(self) -> StoredEvent | None:
+        """Give the newest line of history."""
+
+    async def prune(self, runs: Timestamp, notifications: Timestamp, events: Timestamp) -> int:
+        """Forget closed runs, bodies and history older than the given instants; the chain keeps a checkpoint."""
+
+
+Script: TypeAlias = Callable[[Transaction], Awaitable[T]]
+
+
+class Store(Protocol):
+    """A place where transactions happen."""
+
+    async def transact(self, script: Script[T]) -> T:
+        """Run a script; when this returns, what it wrote is durable.
+
+        Raises StoreError when the store can't promise that at the moment.
+        """
+
+    async def view(self, script: Script[T]) -> T:
+        """Run a script that only reads, beside the writer."""
+
+    async def close(self) -> None:
+        """Finish what is under way and let go."""

@@ -1,0 +1,77 @@
+"""The HTTP server: the webhook, the API, health, readiness and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from remediator import metrics
+from remediator.engine import Engine
+from remediator.errors import StoreError
+from remediator.model.run import ControlKind, State
+from remediator.store.protocol import Transaction
+from remediator.web.access import failure
+from remediator.web.api import api_app
+from remediator.web.webhook import Webhook
+
+
+class Health:
+    """Alive, ready, and what Prometheus reads."""
+
+    def __init__(self, engine: Engine, trouble: Callable[[], str | None]) -> None:
+        self.engine = engine
+        self.trouble = trouble
+
+    async def alive(self, request: web.Request) -> web.Response:
+        """Answer as long as the loop turns."""
+        return web.Response(text="alive\n")
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """Answer 200 when a notification would be taken, else 503 with the reason."""
+        trouble = self.trouble()
+        if trouble is None:
+            try:
+                await self.engine.store.view(lambda tx: tx.head())
+            except StoreError as error:
+                trouble = str(error)
+        if trouble is not None:
+            return failure(503, "not_ready", trouble)
+        return web.Response(text="ready\n")
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Give all metrics; what the store counts is asked now."""
+        now = self.engine.clock.now()
+
+        async def script(tx: Transaction) -> tuple[dict[State, int], int]:
+            pauses = [each for each in await tx.controls(now) if each.kind is ControlKind.PAUSE]
+            return dict(await tx.open_counts()), len(pauses)
+
+        try:
+            counts, pauses = await self.engine.store.view(script)
+        except StoreError:
+            metrics.STORE_UP.set(0)
+        else:
+            metrics.STORE_UP.set(0 if self.trouble() else 1)
+            metrics.PAUSED.set(pauses)
+            for state in State:
+                if state.open:
+                    metrics.RUNS_OPEN.labels(state=state).set(counts.get(state, 0))
+        return web.Response(body=generate_latest(metrics.REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def make_app(engine: Engine, webhook: Webhook, token: str, trouble: Callable[[], str | None]) -> web.Application:
+    """Make the whole application."""
+    health = Health(engine, trouble)
+    app = web.Application(client_max_size=webhook.max_body)
+    app.add_routes(
+        [
+            web.post("/webhook/alertmanager", webhook.post),
+            web.get("/healthz", health.alive),
+            web.get("/readyz", health.ready),
+            web.get("/metrics", health.metrics),
+        ]
+    )
+    app.add_subapp("/api/v1", api_app(engine, token))
+    return app

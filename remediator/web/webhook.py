@@ -1,0 +1,103 @@
+"""POST /webhook/alertmanager: 2xx only once everything made of the body is durable.
+
+Alertmanager repeats 5xx and cut connections, and gives up at once on 4xx, 429 too (alertmanager-facts 2): so what may pass
+is 503, and what never will is 4xx.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from remediator import metrics
+from remediator.engine import Engine, Overloaded
+from remediator.errors import MalformedBody, StoreError
+from remediator.receive import Limits, decode
+from remediator.web.access import WebhookCredential, failure
+
+_log = structlog.get_logger("remediator")
+
+_SLOWEST_BODY = 30.0  # seconds in which a body has to arrive
+_IN_THREAD = 256 * 1024  # bytes: decoding more than this on the loop would hold up everyone else
+_MOST_BYTES = 128 * 1024 * 1024  # of bodies that are being read or decoded at once
+
+
+class Webhook:
+    """The handler; `limits` and `credential` are replaced as a whole by a reload."""
+
+    def __init__(self, engine: Engine, limits: Limits, credential: WebhookCredential, max_body: int) -> None:
+        self.engine = engine
+        self.limits = limits
+        self.credential = credential
+        self.max_body = max_body
+        self._bytes = 0
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Take one notification in."""
+        began = time.perf_counter()
+        response = await self._answer(request)
+        metrics.INGEST_SECONDS.observe(time.perf_counter() - began)
+        metrics.NOTIFICATIONS.labels(result=_RESULTS.get(response.status, "failed")).inc()
+        if response.status != 200:
+            _log.warning("notification refused", status=response.status, sender=request.remote, why=response.text)
+        return response
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        if not self.credential.admits(request.headers.get("Authorization")):
+            return failure(
+                401, "unauthorized",
+                "the webhook's credential is missing or wrong: set http_config.authorization or basic_auth in Alertmanager",
+            )  # fmt: skip
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            return failure(415, "compressed", "compressed bodies are not taken: Alertmanager sends none")
+        announced = request.content_length or 0
+        if announced > self.max_body:
+            return self._too_large()
+        if self._bytes + announced > _MOST_BYTES:
+            return failure(503, "overloaded", "too many large bodies at once: send it again")
+        self._bytes += announced
+        try:
+            async with asyncio.timeout(_SLOWEST_BODY):
+                body = await request.read()
+            return await self._take(body)
+        except TimeoutError:
+            return failure(408, "slow_body", f"the body did not arrive within {_SLOWEST_BODY:g} s")
+        except web.HTTPRequestEntityTooLarge:
+            return self._too_large()
+        finally:
+            self._bytes -= announced
+
+    async def _take(self, body: bytes) -> web.Response:
+        now = self.engine.clock.now()
+        try:
+            if len(body) > _IN_THREAD:
+                notification = await asyncio.to_thread(decode, body, now, self.limits)
+            else:
+                notification = decode(body, now, self.limits)
+            receipt = await self.engine.accept(notification)
+        except MalformedBody as error:
+            return failure(400, "malformed", str(error))
+        except Overloaded:
+            return failure(503, "overloaded", "too much is waiting already: send it again")
+        except StoreError as error:
+            return failure(503, "store_away", str(error))
+        metrics.LAST_NOTIFICATION.set(now)
+        for status, count in Counter(alert.status for alert in notification.alerts).items():
+            metrics.ALERTS.labels(status=status).inc(count)
+        if notification.refused:
+            metrics.ALERTS.labels(status="refused").inc(len(notification.refused))
+        return web.Response(body=msgspec.json.encode(receipt), content_type="application/json")
+
+    def _too_large(self) -> web.Response:
+        return failure(413, "too_large", f"the body is larger than webhook.max_body ({self.max_body} bytes)")
+
+
+_RESULTS = {
+    200: "accepted", 400: "malformed", 401: "unauthorized", 408: "slow", 413: "too_large", 415: "compressed",
+    503: "unavailable",
+}  # fmt: skip

@@ -1,0 +1,183 @@
+"""The embedded store: its file, its lock, its chain, and how it fails closed."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from samples import NOW, episode, event
+
+from remediator.errors import StoreError, StoreForeign, StoreLocked
+from remediator.store.chain import GENESIS
+from remediator.store.protocol import Transaction
+from remediator.store.sqlite import audit, open_store
+
+
+async def test_a_second_daemon_is_kept_out(tmp_path: Path) -> None:
+    """The lock is the kernel's: it goes with the process, and nothing stale is left."""
+    first = open_store(tmp_path / "s.db")
+    with pytest.raises(StoreLocked, match="another daemon"):
+        open_store(tmp_path / "s.db")
+    await first.close()
+    await open_store(tmp_path / "s.db").close()
+
+
+async def test_the_lock_goes_with_a_killed_process(tmp_path: Path) -> None:
+    """After kill -9 the next daemon starts at once."""
+    script = (
+        "import asyncio, os, signal, sys; from pathlib import Path; from remediator.store.sqlite import open_store\n"
+        "async def main():\n"
+        "    store = open_store(Path(sys.argv[1]))\n"
+        "    await store.transact(lambda tx: tx.keep_rules({'h': {}}, 1.0))\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path / "s.db")], check=False, timeout=30)
+    assert ended.returncode == -9
+    store = open_store(tmp_path / "s.db")
+    assert await store.view(lambda tx: tx.rule_definition("h")) == {}
+    await store.close()
+
+
+def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """Somebody's database, a text, a damaged file: never recreated."""
+    theirs = tmp_path / "theirs.db"
+    connection = sqlite3.connect(theirs)
+    connection.execute("CREATE TABLE t (x)")
+    connection.commit()
+    connection.close()
+    text = tmp_path / "text.db"
+    text.write_text("this is not a database, and it is long enough to look like one" * 20)
+    for file in (theirs, text):
+        before = file.read_bytes()
+        with pytest.raises(StoreForeign):
+            open_store(file)
+        assert file.read_bytes() == before
+
+
+async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """An older daemon doesn't guess at what a newer one wrote."""
+    await open_store(tmp_path / "s.db").close()
+    connection = sqlite3.connect(tmp_path / "s.db")
+    connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    with pytest.raises(StoreForeign, match="schema 999"):
+        open_store(tmp_path / "s.db")
+
+
+async def test_a_store_whose_file_is_removed_promises_nothing(tmp_path: Path) -> None:
+    """What would be written to a deleted file is lost: fail closed."""
+    store = open_store(tmp_path / "s.db")
+    (tmp_path / "s.db").unlink()
+    with pytest.raises(StoreError, match="removed or replaced"):
+        await store.transact(lambda tx: tx.append([event(1)]))
+    assert store.broken
+    await store.close()
+
+
+async def test_the_file_is_readable_by_its_user_alone(tmp_path: Path) -> None:
+    """It holds label values and the output of programs."""
+    store = open_store(tmp_path / "s.db")
+    assert ((tmp_path / "s.db").stat().st_mode & 0o777) == 0o600
+    await store.close()
+
+
+async def test_what_is_committed_survives_closing(tmp_path: Path) -> None:
+    """The chain goes on where it was."""
+    for number in range(3):
+        store = open_store(tmp_path / "s.db")
+        await store.transact(lambda tx, number=number: tx.append([event(number)]))
+        await store.close()
+    report = audit(tmp_path / "s.db")
+    assert (report.ok, report.events) == (True, 3)
+
+
+async def test_a_script_that_waits_for_anything_else_is_a_defect(tmp_path: Path) -> None:
+    """A transaction holds the writer: nothing in it may wait."""
+    import asyncio
+
+    async def script(tx: Transaction) -> None:
+        await asyncio.sleep(0)
+
+    store = open_store(tmp_path / "s.db")
+    with pytest.raises(RuntimeError, match="waited"):
+        await store.transact(script)
+    await store.close()
+
+
+async def test_views_see_what_is_committed_and_cannot_write(tmp_path: Path) -> None:
+    """The reading connection is read-only, so that it can never checkpoint beside the writer."""
+    store = open_store(tmp_path / "s.db")
+    await store.transact(lambda tx: tx.save_episodes([episode(1)], [], []))
+    assert len(await store.view(lambda tx: tx.firing())) == 1
+    with pytest.raises(StoreError):
+        await store.view(lambda tx: tx.save_episodes([episode(2)], [], []))
+    await store.close()
+
+
+# -- the chain --
+
+
+async def history(path: Path, count: int) -> str:
+    store = open_store(path)
+    await store.transact(lambda tx: tx.append([event(n, f"run{n}") for n in range(count)]))
+    head = await store.view(lambda tx: tx.head())
+    await store.close()
+    assert head is not None
+    return head.hash
+
+
+def tamper(path: Path, sql: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(sql)
+    connection.commit()
+    connection.close()
+
+
+async def test_p8_an_untouched_history_verifies(tmp_path: Path) -> None:
+    """Against a head that was noted, and without one."""
+    head = await history(tmp_path / "s.db", 5)
+    assert audit(tmp_path / "s.db").ok
+    assert audit(tmp_path / "s.db", head).ok
+    assert audit(tmp_path / "s.db").head == head != GENESIS
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE events SET line = replace(line, '\"number\":2', '\"number\":7') WHERE seq = 3",
+        "UPDATE events SET run = 'other' WHERE seq = 3",
+        "DELETE FROM events WHERE seq = 3",
+        "DELETE FROM events WHERE seq = 1",
+        "UPDATE events SET seq = CASE seq WHEN 2 THEN -3 ELSE -2 END WHERE seq IN (2, 3)",
+        "UPDATE events SET hash = 'x' WHERE seq = 5",
+    ],
+)
+async def test_p8_a_changed_history_is_found(tmp_path: Path, sql: str) -> None:
+    """Editing, deleting, reordering."""
+    await history(tmp_path / "s.db", 5)
+    tamper(tmp_path / "s.db", sql)
+    report = audit(tmp_path / "s.db")
+    assert not report.ok
+    assert report.problems
+
+
+async def test_p8_a_cut_off_history_is_found_against_a_head_that_was_noted(tmp_path: Path) -> None:
+    """The tail that is missing can't speak for itself: the exported head does."""
+    head = await history(tmp_path / "s.db", 5)
+    tamper(tmp_path / "s.db", "DELETE FROM events WHERE seq = 5")
+    assert audit(tmp_path / "s.db").ok
+    assert not audit(tmp_path / "s.db", head).ok
+
+
+async def test_p8_a_pruned_history_verifies_from_its_checkpoint(tmp_path: Path) -> None:
+    """Retention is not tampering."""
+    head = await history(tmp_path / "s.db", 5)
+    store = open_store(tmp_path / "s.db")
+    await store.transact(lambda tx: tx.prune(runs=0, notifications=0, events=NOW + 3))
+    await store.close()
+    report = audit(tmp_path / "s.db", head)
+    assert (report.ok, report.events) == (True, 2)
