@@ -294,16 +294,13 @@ class Daemon:
 
     async def _prune(self) -> None:
         now, keep = self.clock.now(), self.loaded.config.retention
+        before = {"runs": now - keep.runs, "notifications": now - keep.notifications, "events": now - keep.events}
         try:
-            gone = await self.store.transact(
-                lambda tx: tx.prune(
-                    runs=now - keep.runs, notifications=now - keep.notifications, events=now - keep.events
-                )
-            )
+            gone = 1
+            while gone:
+                gone = await self.store.transact(lambda tx: tx.prune(**before))
         except StoreError as error:
             _log.error("old records could not be pruned", error=str(error))
-        else:
-            _log.debug("old records pruned", rows=gone)
 
 
 def _concerns(changed: Path, ours: set[Path], rules: tuple[Path, ...]) -> bool:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from remediator.config import Config, LoadedConfig, config_schema, load_config, parse_limit, settings
+from remediator.config import Config, LoadedConfig, config_schema, load_config, settings
+from remediator.document import parse_limit
 from remediator.errors import ConfigurationError
 
 

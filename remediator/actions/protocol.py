@@ -93,21 +93,6 @@ def _duration(value: object) -> object:
 Duration: TypeAlias = Annotated[Seconds, BeforeValidator(_duration)]
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the daemon lends an action for one use."""
-
-    deadline: float  # on `asyncio`'s loop clock: the action must have ended by then
-    settings: Mapping[str, Any]  # the sections of the configuration, by name: `exec`, `http`, `prometheus`, …
-    secret: Callable[[str], str]  # reads a named secret; raises KeyError when it isn't configured
-    run: str = ""  # the run's id, for a child's environment and a request's header
-    resources: Resources = field(default_factory=lambda: Resources())
-
-    def remaining(self) -> Seconds:
-        """Give the seconds left until the deadline, never below zero."""
-        return max(0.0, self.deadline - asyncio.get_running_loop().time())
-
-
 class Resources:
     """Connections that actions keep open between uses, each made when first wanted and closed with the daemon."""
 
@@ -127,6 +112,21 @@ class Resources:
             closing = close(resource)
             if asyncio.iscoroutine(closing):
                 await closing
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the daemon lends an action for one use."""
+
+    deadline: float  # on `asyncio`'s loop clock: the action must have ended by then
+    settings: Mapping[str, Any]  # the sections of the configuration, by name: `exec`, `http`, `prometheus`, …
+    secret: Callable[[str], str]  # reads a named secret; raises KeyError when it isn't configured
+    run: str = ""  # the run's id, for a child's environment and a request's header
+    resources: Resources = field(default_factory=Resources)
+
+    def remaining(self) -> Seconds:
+        """Give the seconds left until the deadline, never below zero."""
+        return max(0.0, self.deadline - asyncio.get_running_loop().time())
 
 
 P = TypeVar("P", bound=Parameters)

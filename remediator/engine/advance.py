@@ -264,13 +264,9 @@ def _follow_up(story: Story, rule: Rule, around: Surroundings) -> Move:
     return story.move(run.ending, now, run.reason, run.because), None
 
 
-def _no_approval_yet(story: Story, rule: Rule, around: Surroundings) -> Move:
-    raise NotImplementedError("no run waits for approval: `approve` is refused when rules and configuration are loaded")
-
-
+# No run waits for approval yet: `approve` is refused when rules and configuration are loaded.
 _STAGES: Mapping[State, Callable[[Story, Rule, Surroundings], Move]] = {
     State.WAITING: _waiting,
-    State.AWAITING_APPROVAL: _no_approval_yet,
     State.RUNNING: _running,
     State.VERIFYING: _verifying,
     State.UNKNOWN: _unknown,

@@ -94,6 +94,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._at_work: dict[str, asyncio.Task[Outcome]] = {}  # by run: the action that is being called
         self._resources = Resources()
+        self._renewed_at = clock.now()
 
     # -- what the app lends it --
 
@@ -220,6 +221,8 @@ class Engine:
             await self.clock.wait(self._due, pause)
 
     async def _claim_script(self, tx: Transaction, now: Timestamp, limit: int) -> tuple[list[Story], Timestamp | None]:
+        if self._tasks and now - self._renewed_at > self.standing.lease / 2:
+            await tx.renew(self.worker, now + self.standing.lease)  # so that we never claim from ourselves
         stories = list(await tx.claim(self.worker, now, now + self.standing.lease, limit))
         return stories, await tx.next_due()
 
@@ -228,8 +231,9 @@ class Engine:
             await self.clock.wait(asyncio.Event(), self.standing.lease / 4)
             if self._tasks:
                 try:
-                    until = self.clock.now() + self.standing.lease
-                    await self.store.transact(lambda tx, until=until: tx.renew(self.worker, until))  # type: ignore[misc]
+                    now = self.clock.now()
+                    await self.store.transact(lambda tx, now=now: tx.renew(self.worker, now + self.standing.lease))  # type: ignore[misc]
+                    self._renewed_at = now
                 except StoreError as error:
                     _log.error("leases can't be renewed", error=str(error))
 

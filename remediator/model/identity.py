@@ -19,3 +19,9 @@ def new_id(now: Timestamp) -> str:
     number = (int(now * 1000) << 80) | secrets.randbits(80)
     _newest = _newest + 1 if number >> 80 == _newest >> 80 else number
     return "".join(_ALPHABET[(_newest >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def id_floor(instant: Timestamp) -> str:
+    """Give the smallest id that can have been made at an instant: ids from before it sort below."""
+    number = max(0, int(instant * 1000)) << 80
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))

@@ -73,9 +73,7 @@ class State(StrEnum):
 # Every legal transition of a run; `None` is the state before it exists. A state from which nothing leads is an end.
 LEGAL: Mapping[State | None, frozenset[State]] = {
     None: frozenset({State.WAITING}),
-    State.WAITING: frozenset(
-        {State.AWAITING_APPROVAL, State.RUNNING, State.BLOCKED, State.CANCELLED, State.FAILED},
-    ),
+    State.WAITING: frozenset({State.AWAITING_APPROVAL, State.RUNNING, State.BLOCKED, State.CANCELLED}),
     State.AWAITING_APPROVAL: frozenset({State.WAITING, State.RUNNING, State.BLOCKED, State.CANCELLED}),
     State.RUNNING: frozenset(
         {State.VERIFYING, State.SUCCEEDED, State.FAILED, State.PLANNED, State.CANCELLED, State.UNKNOWN},

@@ -52,8 +52,11 @@ class Story(msgspec.Struct, frozen=True):
 
     def record(self, step: Step, now: Timestamp) -> Story:
         """Put what is known of a step in its place, and say in the history what began or ended."""
-        others = tuple(known for known in self.steps if known.key != step.key)
+        before = next((known for known in self.steps if known.key == step.key), None)
+        others = tuple(known for known in self.steps if known is not before)
         story = replace(self, steps=(*others, step), touched=self.touched | {step.key})
+        if step.phase is Phase.VERIFY and step.attempt > 1 and (step.state is StepState.STARTED or step.refuted):
+            return story  # a check is polled again and again: what it says is told when it is no longer the same "no"
         if step.state is StepState.STARTED:
             return story.tell(
                 EventKind.STEP_STARTED, now, phase=step.phase, position=step.position, item=step.item,

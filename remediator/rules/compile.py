@@ -61,7 +61,7 @@ def check_rule(
     written = {key: value for key, value in definition.items() if key != "vars"}
     form, faults = read_form(written)
     partial = any(fault.code != "not-yet" for fault in faults)
-    compiler = _Compiler(catalog, settings, definition["vars"], partial=partial)
+    compiler = _Compiler(catalog, settings, definition.get("vars", {}), partial=partial)
     rule = compiler.rule(form, definition) if form is not None else None
     faults = [*faults, *not_json(written), *compiler.faults]
     return (None if any(fault.severity == "error" for fault in faults) else rule), faults
@@ -159,7 +159,7 @@ class _Compiler:
         if form.match == "all":
             if writes:
                 self._fault(
-                    ("match",), "bad-matcher", "`match: all` is for rules that only read or notify; this one writes"
+                    ("match",), "bad-matcher", "`match: all` is for rules that only read or notify: this writes"
                 )
             return ()
         try:
@@ -176,18 +176,15 @@ class _Compiler:
 
     def _guards(self, form: GuardForm, sees: _Sees, *, writes: bool) -> Guards:
         path: Path = ("guard",)
-        cooldown = form.cooldown
-        if cooldown is None:
-            cooldown = DEFAULT_COOLDOWN if writes else 0.0
+        default_cooldown = DEFAULT_COOLDOWN if writes else 0.0
         limits = [parse_limit(text) for _, text in _places(form.limit)]
         if form.lock is not None and not writes and not self._partial:
             message = "a rule that only reads and notifies takes no lock: this has no effect"
             self._fault((*path, "lock"), "no-effect", message, severity="warning")
-        conditions = [
-            self._expression((*path, "only_if", *place), source, sees) for place, source in _places(form.only_if)
-        ]
+        sources = _places(form.only_if)
+        conditions = [self._expression((*path, "only_if", *place), source, sees) for place, source in sources]
         return Guards(
-            cooldown=cooldown,
+            cooldown=default_cooldown if form.cooldown is None else form.cooldown,
             limits=tuple(Limit(limit.count, limit.per, limit.by_target) for limit in limits),
             unless_firing=self._firing_sets((*path, "unless_firing"), form.unless_firing, sees),
             only_firing=self._firing_sets((*path, "only_firing"), form.only_firing, sees),
@@ -204,10 +201,9 @@ class _Compiler:
         text = self._text(path, source, Gate.MATCHERS, sees)
         if text is None:
             return None
+        scope = {**dict.fromkeys(text.names, _Word("word")), "vars": self._vars}
         try:
-            matchers = parse_matchers(
-                str(text.render({**dict.fromkeys(text.names, _Word("word")), "vars": self._vars}))
-            )
+            matchers = parse_matchers(str(text.render(scope)))
         except TemplateError:
             return text  # it needs more than a word, so only a run can tell
         except ValueError as error:

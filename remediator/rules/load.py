@@ -5,10 +5,11 @@ Nothing here raises for a bad file: whoever loads decides what becomes of the pr
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -79,43 +80,35 @@ def rule_files(paths: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
     problems: list[Problem] = []
     seen: set[tuple[int, int]] = set()  # by inode: links may lead to one file twice, and round in circles
     for path in paths:
-        before = len(files)
-        try:
-            # A file that is named need not end in .yml, but rule tests are no rules even then.
-            files.extend(_walk(path, seen) if path.is_dir() else _once(path, seen))
-        except OSError as error:
-            why = f"can't be read: {error.strerror or error}"
-            problems.append(_about(str(error.filename or path), "error", "unreadable", why))
-            continue
-        if path.is_dir() and len(files) == before:
-            problems.append(_about(str(path), "warning", "no-rules", "there are no rule files (*.yml, *.yaml) in here"))
+        found = list(_find(path, seen, problems, named=True))
+        if not found and path.is_dir():
+            problems.append(_about(path, "warning", "no-rules", "there are no rule files (*.yml, *.yaml) in here"))
+        files.extend(found)
     return files, problems
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    identity = folder.stat()
-    if (identity.st_dev, identity.st_ino) in seen:
+def _find(path: Path, seen: set[tuple[int, int]], problems: list[Problem], *, named: bool = False) -> Iterator[Path]:
+    try:
+        status = path.stat()
+        entries = sorted(path.iterdir()) if stat.S_ISDIR(status.st_mode) else []
+    except OSError as error:
+        problems.append(_about(path, "error", "unreadable", f"can't be read: {error.strerror or error}"))
         return
-    seen.add((identity.st_dev, identity.st_ino))
-    for entry in sorted(folder.iterdir()):
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for entry in entries:
         # A mounted ConfigMap has its files a second time in `..data`, and a third in the folder that this links to.
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry, seen)
-        elif entry.name.endswith(_SUFFIXES):
-            yield from _once(entry, seen)
+        if not entry.name.startswith("."):
+            yield from _find(entry, seen, problems)
+    # A file that is named need not end in .yml, but rule tests are no rules even then; a pipe would be waited for.
+    if stat.S_ISREG(status.st_mode) and (named or path.name.endswith(_SUFFIXES)):
+        if not path.name.endswith(_TEST_SUFFIXES):
+            yield path
 
 
-def _once(file: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    identity = file.stat()
-    if (identity.st_dev, identity.st_ino) not in seen and not file.name.endswith(_TEST_SUFFIXES):
-        seen.add((identity.st_dev, identity.st_ino))
-        yield file
-
-
-def _about(file: str, severity: Any, code: str, message: str) -> Problem:
-    return Problem(file, 0, 0, None, None, severity, code, message)
+def _about(path: Path, severity: Literal["error", "warning"], code: str, message: str) -> Problem:
+    return Problem(str(path), 0, 0, None, None, severity, code, message)
 
 
 class _Loader:
@@ -178,7 +171,8 @@ class _Loader:
                     Fault(("name",), "duplicate-name", f"the name `{name}` is taken by the rule at {self._taken[name]}")
                 )
             self._taken.setdefault(name, f"{document.file}:{line}")
-        if rule is not None and not any(fault.severity == "error" for fault in faults):
+        # Where a key stands twice, which one is meant can't be known.
+        if rule is not None and not document.faults and not any(fault.severity == "error" for fault in faults):
             self.rules.append(replace(rule, order=self._order, file=document.file, line=line))
         self._order += 1
         for fault in faults:

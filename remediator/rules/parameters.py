@@ -64,7 +64,7 @@ class ParameterTemplates:
         self._leaves: list[_Leaf] = []
         self._tree: dict[str, Tree] = {}
         known = _known(model)
-        for name, value in values.items():
+        for name, value in ((str(key), value) for key, value in values.items()):
             # What the model doesn't know is left as it is: that there is no such parameter is all there is to say.
             self._tree[name] = self._compile(value, _place(known[name]), (name,)) if name in known else value
         self._literal: Parameters | None = None

@@ -191,7 +191,10 @@ class Transaction(Protocol):
         """Give the newest line of history."""
 
     async def prune(self, runs: Timestamp, notifications: Timestamp, events: Timestamp) -> int:
-        """Forget closed runs, bodies and history older than the given instants; the chain keeps a checkpoint."""
+        """Forget some of the closed runs, bodies and history older than these instants, and say how many rows.
+
+        A bounded number at a time: call again until it is 0. The chain keeps a checkpoint.
+        """
 
 
 Script: TypeAlias = Callable[[Transaction], Awaitable[T]]

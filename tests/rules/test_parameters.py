@@ -281,3 +281,30 @@ def test_a_mapping_from_outside_never_names_a_secret() -> None:
     with pytest.raises(UnsafeValue, match="name a secret"):
         ParameterTemplates({"text": "{{ facts.map }}"}, Shown).render(SCOPE)
     assert ParameterTemplates({"text": {"secret": "A"}}, Shown).render(SCOPE) == Shown(text=SecretReference(secret="A"))
+
+
+_KEYS = st.sampled_from(
+    ["argv", "env", "url", "json", "login", "password", "secret", "pause", "{{ x }}", 1, None, True]
+)
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=3)
+    | st.sampled_from(["{{ x }}", "a{{ x }}", "{%"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(_KEYS, _VALUES, max_size=4), _VALUES)
+def test_p11_whatever_a_with_holds_is_a_problem_or_renders(values: dict[Any, Any], given: Any) -> None:
+    """Compiling and checking raise nothing, and rendering nothing but its own errors."""
+    compiled = ParameterTemplates(values, Example)
+    faulty = bool(compiled.problems())
+    try:
+        compiled.render({"x": given})
+    except (TemplateError, UnsafeValue):
+        return
+    assert not faulty

@@ -1,0 +1,156 @@
+"""The SQL of notifications, episodes and decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from remediator.model.alert import Episode, Notification
+from remediator.model.time import Timestamp
+from remediator.store.protocol import Decided
+from remediator.store.sqlite.rows import Rows
+
+EPISODE = "id, fingerprint, starts_at, first_seen, last_seen, ended_at, told"
+
+_encode = msgspec.json.encode
+
+
+class _Told(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The part of an episode that no query asks for."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    generator_url: str = ""
+    group_key: str = ""
+    group_labels: dict[str, str] = {}
+    truncated: int = 0
+
+
+_told_decoder = msgspec.json.Decoder(_Told)
+
+
+class AlertRows(Rows):
+    """What is told, and what became of it."""
+
+    _episode_id: int | None = None
+
+    # -- alerts --
+
+    async def episodes(self, fingerprints: Collection[str]) -> Mapping[str, Episode]:
+        rows = self._all(
+            f"SELECT {EPISODE} FROM episodes WHERE id IN "  # noqa: S608
+            "(SELECT (SELECT max(id) FROM episodes WHERE fingerprint = wanted.value) FROM json_each(?) AS wanted)",
+            _encode(list(fingerprints)).decode(),
+        )
+        return {row[1]: read_episode(row) for row in rows}
+
+    async def episode_ids(self, count: int) -> Sequence[int]:
+        if self._episode_id is None:
+            self._episode_id = self._one("SELECT coalesce(max(id), 0) FROM episodes")[0]
+        first = self._episode_id + 1
+        self._episode_id += count
+        return range(first, first + count)
+
+    async def add_notifications(self, notifications: Sequence[Notification]) -> None:
+        rows = [(each.id, each.received_at, each.body) for each in notifications]
+        self._insert("notifications (id, received_at, body)", 3, rows)
+
+    async def save_episodes(
+        self, opened: Sequence[Episode], seen: Sequence[tuple[int, Timestamp]], closed: Sequence[tuple[int, Timestamp]]
+    ) -> None:
+        rows = [
+            (
+                each.id,
+                each.fingerprint,
+                each.labels.get("alertname", ""),
+                each.starts_at,
+                each.first_seen,
+                each.last_seen,
+                each.ended_at,
+                _encode(
+                    _Told(
+                        labels=dict(each.labels),
+                        annotations=dict(each.annotations),
+                        generator_url=each.generator_url,
+                        group_key=each.group_key,
+                        group_labels=dict(each.group_labels),
+                        truncated=each.truncated,
+                    )
+                ).decode(),
+            )
+            for each in opened
+        ]
+        self._insert("episodes (id, fingerprint, alertname, starts_at, first_seen, last_seen, ended_at, told)", 8, rows)
+        for column, pairs in (("last_seen", seen), ("ended_at", closed)):
+            if pairs:
+                self.connection.execute(
+                    f"UPDATE episodes SET {column} = changed.value ->> 1 FROM json_each(?) AS changed "  # noqa: S608
+                    "WHERE episodes.id = changed.value ->> 0",
+                    (_encode(pairs).decode(),),
+                )
+
+    async def firing(self, name: str | None = None) -> Sequence[Episode]:
+        where, values = ("AND alertname = ?", (name,)) if name is not None else ("", ())
+        return [
+            read_episode(row)
+            for row in self._all(f"SELECT {EPISODE} FROM episodes WHERE ended_at IS NULL {where} ORDER BY id", *values)  # noqa: S608
+        ]
+
+    # -- decisions --
+
+    async def decided(self, episodes: Collection[int]) -> frozenset[tuple[int, str]]:
+        rows = self._all(
+            "SELECT episode, rule FROM decisions WHERE episode IN (SELECT value FROM json_each(?))",
+            _encode(list(episodes)).decode(),
+        )
+        return frozenset((episode, rule) for episode, rule in rows)
+
+    async def add_decisions(self, decisions: Sequence[Decided]) -> None:
+        rows = [(each.episode, each.rule, each.run, each.target, each.at) for each in decisions]
+        self._insert(
+            "decisions (episode, rule, run, target, at)", 5, rows,
+            "ON CONFLICT (episode, rule) DO UPDATE SET run = excluded.run, target = excluded.target, at = excluded.at",
+        )  # fmt: skip
+
+    async def deferred(self, rule: str, target: str) -> Sequence[Episode]:
+        return self._decided_episodes(
+            "decisions.run IS NULL AND rule = ? AND target = ? AND ended_at IS NULL", rule, target
+        )
+
+    async def hand_over(self, run: str, to: str) -> None:
+        self.connection.execute("UPDATE decisions SET run = ? WHERE run = ?", (to, run))
+
+    async def release(self, run: str) -> Sequence[Episode]:
+        firing = self._decided_episodes("decisions.run = ? AND ended_at IS NULL", run)
+        self.connection.execute("DELETE FROM decisions WHERE run = ?", (run,))
+        return firing
+
+    def _decided_episodes(self, where: str, *values: Any) -> list[Episode]:
+        columns = ", ".join(f"episodes.{column}" for column in EPISODE.split(", "))
+        rows = self._all(
+            f"SELECT {columns} FROM decisions JOIN episodes ON episodes.id = decisions.episode "  # noqa: S608
+            f"WHERE {where} ORDER BY episodes.id",
+            *values,
+        )
+        return [read_episode(row) for row in rows]
+
+
+def read_episode(row: Any) -> Episode:
+    """Make an episode of the columns `EPISODE`."""
+    told = _told_decoder.decode(row[6])
+    return Episode(
+        id=row[0],
+        fingerprint=row[1],
+        starts_at=row[2],
+        first_seen=row[3],
+        last_seen=row[4],
+        ended_at=row[5],
+        labels=told.labels,
+        annotations=told.annotations,
+        generator_url=told.generator_url,
+        group_key=told.group_key,
+        group_labels=told.group_labels,
+        truncated=told.truncated,
+    )

@@ -1,0 +1,103 @@
+"""The SQL of controls, kept rules and the chain of events."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from remediator.model.run import Control, Event
+from remediator.model.time import Timestamp
+from remediator.store.chain import GENESIS, line_of, link_hash, read_line
+from remediator.store.protocol import StoredEvent
+from remediator.store.sqlite.rows import Rows
+
+_encode = msgspec.json.encode
+_control_decoder = msgspec.json.Decoder(Control)
+
+
+class HistoryRows(Rows):
+    """What people laid, which rules there were, and what has happened."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._head: tuple[int, str] | None = None  # number and hash of the newest event
+
+    def head_state(self) -> tuple[int, str] | None:
+        """Give what a rolled back script has to be undone to."""
+        return self._head
+
+    def restore_head(self, head: tuple[int, str] | None) -> None:
+        """Forget the events of a script that was rolled back."""
+        self._head = head
+
+    async def controls(self, now: Timestamp, run: str | None = None) -> Sequence[Control]:
+        rows = self._all(
+            "SELECT body FROM controls WHERE lifted_at IS NULL AND (until IS NULL OR until > ?) "
+            "AND (run IS NULL OR run = ?) ORDER BY id",
+            now, run,
+        )  # fmt: skip
+        return [_control_decoder.decode(body) for (body,) in rows]
+
+    async def lay(self, control: Control) -> None:
+        self._insert(
+            "controls (id, kind, run, until, lifted_at, body)", 6,
+            [(control.id, control.kind, control.run, control.until, control.lifted_at, _encode(control).decode())],
+        )  # fmt: skip
+
+    async def lift(self, control: Control) -> None:
+        self.connection.execute(
+            "UPDATE controls SET lifted_at = ?, body = ? WHERE id = ?",
+            (control.lifted_at, _encode(control).decode(), control.id),
+        )
+
+    async def keep_rules(self, definitions: Mapping[str, Mapping[str, Any]], now: Timestamp) -> None:
+        rows = [(key, now, _encode(definition).decode()) for key, definition in definitions.items()]
+        self._insert(
+            "rules (hash, seen_at, definition)", 3, rows, "ON CONFLICT (hash) DO UPDATE SET seen_at = excluded.seen_at"
+        )
+
+    async def rule_definition(self, rule_hash: str) -> Mapping[str, Any] | None:
+        row = self._one("SELECT definition FROM rules WHERE hash = ?", rule_hash)
+        return None if row is None else msgspec.json.decode(row[0], type=dict[str, Any])
+
+    async def append(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        if self._head is None:
+            self._head = self._stored_head()
+        seq, hash_ = self._head
+        rows: list[tuple[Any, ...]] = []
+        for event in events:
+            line = line_of(event)
+            seq, hash_ = seq + 1, link_hash(hash_, line)
+            rows.append((seq, event.run, line, hash_))
+        self._insert("events (seq, run, line, hash)", 4, rows)
+        self._head = (seq, hash_)
+
+    def _stored_head(self) -> tuple[int, str]:
+        newest = self._one("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")
+        if newest is not None:
+            return newest[0], newest[1]
+        base = dict(self._all("SELECT key, value FROM meta WHERE key IN ('base_seq', 'base_hash')"))
+        return (int(base["base_seq"]), base["base_hash"]) if base else (0, GENESIS)
+
+    async def events(self, after: int, limit: int, run: str | None = None) -> Sequence[StoredEvent]:
+        mine = "AND run = ?" if run is not None else ""
+        rows = self._all(
+            f"SELECT seq, line, hash FROM events WHERE seq > ? {mine} ORDER BY seq LIMIT ?",  # noqa: S608
+            after, *([run] if run is not None else []), limit,
+        )  # fmt: skip
+        return list(_stored_events(rows))
+
+    async def head(self) -> StoredEvent | None:
+        rows = self._all("SELECT seq, line, hash FROM events ORDER BY seq DESC LIMIT 1")
+        return next(_stored_events(rows), None)
+
+
+def _stored_events(rows: Sequence[Any]) -> Iterator[StoredEvent]:
+    for seq, line, hash_ in rows:
+        at, kind, run, data = read_line(line)
+        yield StoredEvent(seq=seq, at=at, kind=kind, run=run, data=data, hash=hash_)

@@ -1,0 +1,244 @@
+"""The SQL of runs and their steps: books, claims, leases, waking."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from remediator.errors import StaleLease
+from remediator.model.alert import Episode
+from remediator.model.books import Allowance, Books, Question
+from remediator.model.identity import id_floor
+from remediator.model.run import Priority, Reason, Run, State, Step
+from remediator.model.story import Story
+from remediator.model.time import Timestamp
+from remediator.store.protocol import OpenRun, RunFilter, Watch
+from remediator.store.sqlite.alerts import EPISODE, AlertRows, read_episode
+from remediator.store.sqlite.history import HistoryRows
+
+_RUN_COLUMNS = (
+    "id", "rule", "target", "state", "reason", "dry", "priority", "admitted_at", "started_at", "ended_at", "lock",
+    "worker", "due_at", "fence", "body",
+)  # fmt: skip
+_SET_RUN = ", ".join(f"{column} = ?" for column in _RUN_COLUMNS[2:])
+_UPDATE_RUN = f"UPDATE runs SET {_SET_RUN} WHERE id = ? AND fence = ? AND worker = ?"  # noqa: S608 - our own names
+
+_encode = msgspec.json.encode
+_run_decoder = msgspec.json.Decoder(Run)
+_step_decoder = msgspec.json.Decoder(Step)
+
+
+class RunRows(AlertRows, HistoryRows):
+    """Runs, with what they were opened by and what is told of them."""
+
+    # -- runs --
+
+    async def open_run(self, rule: str, target: str) -> OpenRun | None:
+        row = self._one("SELECT id, state FROM runs WHERE rule = ? AND target = ? AND ended_at IS NULL", rule, target)
+        return None if row is None else OpenRun(id=row[0], rule=rule, target=target, state=State(row[1]))
+
+    async def runs_of(self, episodes: Collection[int]) -> Sequence[Run]:
+        rows = self._all(
+            "SELECT body, due_at, fence FROM runs WHERE id IN (SELECT run FROM decisions WHERE episode IN "
+            "(SELECT value FROM json_each(?)) AND run IS NOT NULL) "
+            "AND (ended_at IS NULL OR (state = 'planned' AND body ->> 'healed_at' IS NULL))",
+            _encode(list(episodes)).decode(),
+        )
+        return [_run(row) for row in rows]
+
+    async def watch(self, run: str) -> Watch:
+        firing, first_seen = self._one(
+            "SELECT count(*), min(first_seen) FROM decisions JOIN episodes ON episodes.id = decisions.episode "
+            "WHERE decisions.run = ? AND ended_at IS NULL",
+            run,
+        )
+        return Watch(firing=firing, first_seen=first_seen)
+
+    async def alerts_of(self, run: str) -> Sequence[Episode]:
+        return self._decided_episodes("decisions.run = ?", run)
+
+    async def books(self, question: Question) -> Books:
+        live = "" if question.dry else "AND dry = 0"
+        last = self._one(
+            f"SELECT ended_at FROM runs WHERE rule = ? AND target = ? AND admitted_at IS NOT NULL {live} "  # noqa: S608
+            "AND started_at IS NOT NULL AND ended_at IS NOT NULL ORDER BY admitted_at DESC LIMIT 1",
+            question.rule, question.target,
+        )  # fmt: skip
+        holder = None
+        if question.lock is not None:
+            holder = self._one(
+                f"SELECT id FROM runs WHERE lock = ? AND ended_at IS NULL AND id != ? {live}",  # noqa: S608
+                question.lock, question.run,
+            )  # fmt: skip
+        (at_work,) = self._one("SELECT count(*) FROM runs WHERE ended_at IS NULL AND state IN ('running', 'verifying')")
+        firing = [await self.firing(name) for name in question.firing]
+        return Books(
+            last_ended_at=None if last is None else last[0],
+            full_since=tuple(self._full_since(each, live) for each in question.allowances),
+            lock_holder=None if holder is None else holder[0],
+            at_work=at_work,
+            firing=tuple(episode.labels for some in firing for episode in some),
+        )
+
+    def _full_since(self, allowance: Allowance, live: str) -> Timestamp | None:
+        where = ""
+        values: list[Any] = []
+        for column, value in (("rule", allowance.rule), ("target", allowance.target)):
+            if value is not None:
+                where += f" AND {column} = ?"
+                values.append(value)
+        row = self._one(
+            f"SELECT admitted_at FROM runs WHERE admitted_at IS NOT NULL {where} {live} "  # noqa: S608
+            "ORDER BY admitted_at DESC LIMIT 1 OFFSET ?",
+            *values, allowance.count - 1,
+        )  # fmt: skip
+        return None if row is None else row[0]
+
+    async def add(self, stories: Sequence[Story], worker: str | None = None) -> None:
+        rows = [_row(story.run, worker, story.run.due_at) for story in stories]
+        self._insert(f"runs ({', '.join(_RUN_COLUMNS)})", len(_RUN_COLUMNS), rows)
+        for story in stories:
+            self._save_steps(story)
+        await self.append([event for story in stories for event in story.events])
+
+    async def save(self, story: Story, worker: str, keep: Timestamp | None) -> None:
+        run = story.run
+        row = _row(run, None if keep is None else worker, run.due_at if keep is None else keep)
+        changed = self.connection.execute(_UPDATE_RUN, (*row[2:], run.id, run.fence, worker)).rowcount
+        if changed != 1:
+            raise StaleLease(f"run {run.id} has passed to another worker")
+        self._save_steps(story)
+        await self.append(story.events)
+
+    def _save_steps(self, story: Story) -> None:
+        rows = [
+            (story.run.id, step.rung, step.phase, step.position, step.item, _encode(step).decode())
+            for step in story.steps
+            if step.key in story.touched
+        ]
+        self._insert(
+            "steps (run, rung, phase, position, item, body)", 6, rows,
+            "ON CONFLICT (run, rung, phase, position, item) DO UPDATE SET body = excluded.body",
+        )  # fmt: skip
+
+    async def mark_healed(self, run: Run) -> None:
+        self.connection.execute("UPDATE runs SET body = ? WHERE id = ?", (_encode(run).decode(), run.id))
+
+    async def claim(self, worker: str, now: Timestamp, until: Timestamp, limit: int) -> Sequence[Story]:
+        ids: list[str] = []
+        for priority in Priority:  # one short index scan each, instead of a sort of all that is due
+            ids += [
+                row[0]
+                for row in self._all(
+                    "SELECT id FROM runs WHERE priority = ? AND due_at <= ? AND ended_at IS NULL ORDER BY due_at LIMIT ?",
+                    priority, now, limit - len(ids),
+                )
+            ]  # fmt: skip
+            if len(ids) >= limit:
+                break
+        stories: list[Story] = []
+        for run_id in ids:
+            self.connection.execute(
+                "UPDATE runs SET worker = ?, due_at = ?, fence = fence + 1 WHERE id = ?", (worker, until, run_id)
+            )
+            story = await self.run(run_id)
+            if story is not None:
+                stories.append(story)
+        return stories
+
+    async def renew(self, worker: str, until: Timestamp) -> None:
+        self.connection.execute("UPDATE runs SET due_at = ? WHERE worker = ? AND ended_at IS NULL", (until, worker))
+
+    async def take_over(self, now: Timestamp) -> int:
+        return self.connection.execute(
+            "UPDATE runs SET worker = NULL, due_at = ?, fence = fence + 1 WHERE worker IS NOT NULL AND ended_at IS NULL",
+            (now,),
+        ).rowcount
+
+    async def wake(self, runs: Collection[str], now: Timestamp) -> None:
+        self.connection.execute(
+            "UPDATE runs SET due_at = ? WHERE id IN (SELECT value FROM json_each(?)) AND worker IS NULL "
+            "AND ended_at IS NULL",
+            (now, _encode(list(runs)).decode()),
+        )
+
+    async def wake_held(self, now: Timestamp) -> None:
+        self.connection.execute(
+            "UPDATE runs SET due_at = ? WHERE worker IS NULL AND ended_at IS NULL "
+            "AND (reason = ? OR due_at IS NULL OR state != 'waiting')",
+            (now, Reason.PAUSED),
+        )
+
+    async def wake_waiting(self, closed: Run, place_free: bool, now: Timestamp) -> None:
+        self.connection.execute(
+            "UPDATE runs SET due_at = ? WHERE worker IS NULL AND ended_at IS NULL AND state = 'waiting' AND ("
+            "(reason = 'busy' AND rule = ? AND id != ?) OR (? AND reason = 'lock'))",
+            (now, closed.rule, closed.id, closed.lock is not None),
+        )
+        if place_free:
+            self.connection.execute(
+                "UPDATE runs SET due_at = ? WHERE id = (SELECT id FROM runs WHERE worker IS NULL AND ended_at IS NULL "
+                "AND state = 'waiting' AND reason = 'max_running' AND (due_at IS NULL OR due_at > ?) "
+                "ORDER BY priority, id LIMIT 1)",
+                (now, now),
+            )
+
+    async def next_due(self) -> Timestamp | None:
+        rows = [
+            self._one(
+                "SELECT min(due_at) FROM runs WHERE priority = ? AND due_at IS NOT NULL AND ended_at IS NULL", each
+            )[0]
+            for each in Priority
+        ]
+        return min((due for due in rows if due is not None), default=None)
+
+    async def run(self, run_id: str) -> Story | None:
+        row = self._one("SELECT body, due_at, fence FROM runs WHERE id = ?", run_id)
+        if row is None:
+            return None
+        run = _run(row)
+        steps = self._all("SELECT body FROM steps WHERE run = ? ORDER BY rung, phase, position, item", run_id)
+        alert = self._one(f"SELECT {EPISODE} FROM episodes WHERE id = ?", run.opened_by)  # noqa: S608
+        return Story(run=run, alert=read_episode(alert), steps=tuple(_step_decoder.decode(body) for (body,) in steps))
+
+    async def runs(self, which: RunFilter) -> Sequence[Run]:
+        where = ["1"]
+        values: list[Any] = []
+        if which.state is not None:
+            where.append("state = ?")
+            values.append(which.state)
+        if which.rule is not None:
+            where.append("rule = ?")
+            values.append(which.rule)
+        if which.since is not None:
+            where.append("id >= ?")
+            values.append(id_floor(which.since))
+        if which.before is not None:
+            where.append("id < ?")
+            values.append(which.before)
+        if which.open_only:
+            where.append("ended_at IS NULL")
+        rows = self._all(
+            f"SELECT body, due_at, fence FROM runs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?",  # noqa: S608
+            *values, which.limit,
+        )  # fmt: skip
+        return [_run(row) for row in rows]
+
+    async def open_counts(self) -> Mapping[State, int]:
+        rows = self._all("SELECT state, count(*) FROM runs WHERE ended_at IS NULL GROUP BY state")
+        return {State(state): count for state, count in rows}
+
+
+def _run(row: Any) -> Run:
+    body, due_at, fence = row
+    return replace(_run_decoder.decode(body), due_at=due_at, fence=fence)
+
+
+def _row(run: Run, worker: str | None, due_at: Timestamp | None) -> tuple[Any, ...]:
+    return (
+        run.id, run.rule, run.target, run.state, run.reason, run.dry, run.priority, run.admitted_at, run.started_at,
+        run.ended_at, run.lock, worker, due_at, run.fence, _encode(run).decode(),
+    )  # fmt: skip

@@ -1,0 +1,13 @@
+"""Transactions over one SQLite connection; `remediator.store.protocol.Transaction` says what each method does.
+
+Methods are coroutine functions for the sake of the protocol; none of them ever waits.
+"""
+
+from __future__ import annotations
+
+from remediator.store.sqlite.retention import RetentionRows
+from remediator.store.sqlite.runs import RunRows
+
+
+class SqliteTransaction(RunRows, RetentionRows):
+    """All of the SQL of the embedded store."""

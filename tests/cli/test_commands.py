@@ -1,0 +1,259 @@
+"""The command line: text and JSON, exit statuses, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestServer
+from click.testing import CliRunner, Result
+from stage import Stage, stage_in
+
+from remediator.cli import main
+from remediator.receive import Limits
+from remediator.web.access import WebhookCredential
+from remediator.web.server import make_app
+from remediator.web.webhook import Webhook
+
+RULE = """
+rules:
+  - name: mend
+    summary: Mend what is down.
+    match: '{alertname="Down"}'
+    target: 't/{{ labels.app }}'
+    guard: {cooldown: 0s}
+    steps: [{id: act, uses: exec.run, with: {argv: [/bin/true, '{{ labels.app }}']}}]
+"""
+BODY = {"alerts": [{"status": "firing", "labels": {"alertname": "Down", "app": "web"}}]}
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test in an empty folder, without variables."""
+    for name in ("REMEDIATOR_CONFIG", "REMEDIATOR_URL", "REMEDIATOR_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: str, **more: Any) -> Result:
+    """Run a command as a person would, and keep its two outputs apart."""
+    result = CliRunner().invoke(main, list(arguments), **more)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def write(name: str, text: str) -> str:
+    Path(name).write_text(text)
+    return name
+
+
+# -- without a daemon --
+
+
+def test_check_finds_nothing_wrong_with_a_good_rule() -> None:
+    """Exit 0, and it says what it assumed."""
+    result = run("check", write("rules.yml", RULE))
+    assert result.exit_code == 0
+    assert result.stdout == "1 rules; no configuration: what depends on one is assumed to be met: 0 errors, 0 warnings\n"
+    assert json.loads(run("check", "rules.yml", "-o", "json").stdout) == {"ok": True, "problems": []}
+
+
+def test_check_names_the_place_and_the_nearest_word() -> None:
+    """Exit 1: what was asked found fault."""
+    write("rules.yml", RULE.replace("summary:", "sumary:").replace("exec.run", "exec.rum"))
+    result = run("check", "rules.yml")
+    assert result.exit_code == 1
+    assert "rules.yml:4:5: error: rule mend:" in result.stdout
+    assert "summary" in result.stdout
+    assert "exec.run" in result.stdout
+    document = json.loads(run("check", "rules.yml", "-o", "json").stdout)
+    assert not document["ok"]
+    keys = {"file", "line", "column", "rule", "key", "severity", "code", "message"}
+    assert all(problem.keys() == keys for problem in document["problems"])
+
+
+def test_check_looks_at_the_configuration_too() -> None:
+    """A program that isn't allowed, and a key that isn't known."""
+    write("rules.yml", RULE)
+    write("remediator.yml", "rules: [rules.yml]\nexec: {allow: [/bin/false]}\n")
+    result = run("check")
+    assert (result.exit_code, "exec.allow" in result.stdout) == (1, True)
+    write("remediator.yml", "rulez: [rules.yml]\n")
+    result = run("check")
+    assert (result.exit_code, "remediator.yml:1:1" in result.stdout, "rules" in result.stdout) == (1, True, True)
+
+
+def test_the_shipped_rules_are_clean() -> None:
+    """What everybody begins with."""
+    result = run("check", "-o", "json")
+    assert (result.exit_code, json.loads(result.stdout)["problems"]) == (0, [])
+
+
+def test_explain_works_without_a_daemon_and_says_what_it_cannot_know() -> None:
+    """From a file or from standard input."""
+    write("rules.yml", RULE)
+    write("body.json", json.dumps(BODY))
+    result = run("explain", "--rules", "rules.yml", "body.json")
+    assert result.exit_code == 0
+    assert "+ mend: planned on t/web" in result.stdout
+    assert "write: run /bin/true web" in result.stdout
+    assert "Without the daemon" in result.stdout
+    document = json.loads(run("explain", "--rules", "rules.yml", "-o", "json", "-", input=json.dumps(BODY)).stdout)
+    (rule,) = document["alerts"][0]["rules"]
+    assert rule.keys() == {"rule", "matches", "outcome", "reason", "because", "target", "plan"}
+
+
+def test_explain_refuses_what_is_no_notification() -> None:
+    """Exit 2: wrong usage."""
+    result = run("explain", "-", input="{}")
+    assert (result.exit_code, "not a notification" in result.stderr) == (2, True)
+    assert run("explain", "--at", "tomorrow", "-", input=json.dumps(BODY)).exit_code == 2
+
+
+def test_actions_lists_the_catalog_and_describes_one() -> None:
+    """With an example to copy."""
+    listed = json.loads(run("actions", "-o", "json").stdout)
+    names = {each["name"] for each in listed}
+    assert names >= {
+        "exec.run", "exec.probe", "http.get", "http.request", "prometheus.query", "alertmanager.alerts", "wait", "log",
+    }  # fmt: skip
+    keys = {"name", "effect", "idempotent", "summary", "parameters", "example"}
+    assert all(each.keys() >= keys and each["example"] and each["summary"] for each in listed)
+    assert "argv, required" in run("actions", "exec.run").stdout
+    wrong = run("actions", "exec.rum")
+    assert (wrong.exit_code, "did you mean exec.run?" in wrong.stderr) == (2, True)
+
+
+def test_schema_is_json_schema_for_both_kinds_of_file() -> None:
+    """For editors."""
+    assert "rules" in json.loads(run("schema").stdout)["properties"]
+    assert "listen" in json.loads(run("schema", "config").stdout)["properties"]
+
+
+def test_migrate_makes_or_updates_the_store_and_audit_verifies_it() -> None:
+    """A history that was tampered with is exit 1."""
+    assert run("audit", "verify").exit_code == 1
+    assert run("migrate").exit_code == 0
+    document = json.loads(run("audit", "verify", "-o", "json").stdout)
+    assert document == {"ok": True, "events": 0, "head": "0" * 64, "problems": []}
+    result = run("audit", "verify", "--head", "f" * 64)
+    assert (result.exit_code, "BROKEN" in result.stdout) == (1, True)
+
+
+def test_a_daemon_that_is_not_there_is_exit_3() -> None:
+    """And the message says what to do."""
+    write("remediator.yml", "listen: 127.0.0.1:1\n")
+    for command in (["runs"], ["show", "x" * 26], ["pause", "--reason", "x"], ["cancel", "x" * 26, "--reason", "x"]):
+        result = run(*command)
+        assert (result.exit_code, "is `remediator serve` running?" in result.stderr) == (3, True), command
+
+
+def test_wrong_usage_and_wrong_configuration_are_exit_2() -> None:
+    """Nothing on standard output then."""
+    write("remediator.yml", "mode: sometimes\n")
+    for command in (["runs"], ["serve"], ["nonsense"], ["runs", "--state", "odd"], ["--config", "none.yml", "runs"]):
+        result = run(*command)
+        assert (result.exit_code, result.stdout) == (2, ""), command
+
+
+# -- with a daemon --
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    """A stage that listens, with its token where the command line looks for it."""
+    async with stage_in(tmp_path) as started:
+        webhook = Webhook(started.engine, Limits(), WebhookCredential(), 1000)
+        server = TestServer(make_app(started.engine, webhook, "the-token", lambda: None))
+        await server.start_server()
+        Path("remediator.yml").write_text(f"listen: 127.0.0.1:{server.port}\nstate: {tmp_path}\n")
+        Path("token").write_text("the-token\n")
+        await started.rules(RULE.replace("exec.run", "test.write").replace("argv: [/bin/true, '{{ labels.app }}']", "says: x"))
+        yield started
+        await server.close()
+
+
+async def ask(*arguments: str) -> Result:
+    return await asyncio.to_thread(run, *arguments)
+
+
+async def test_runs_and_show_tell_what_happened(stage: Stage) -> None:
+    """A list for the eye, a document for programs, a story for one."""
+    await stage.fires(app="web")
+    await stage.passes(1)
+    table = await ask("runs")
+    assert table.exit_code == 0
+    assert [word for word in table.stdout.splitlines()[1].split() if "/" in word] == ["t/web"]
+    (listed,) = json.loads((await ask("runs", "-o", "json")).stdout)
+    story = await ask("show", listed["id"])
+    assert f"Run {listed['id']}: succeeded" in story.stdout
+    assert "steps: test.write started, attempt 1" in story.stdout
+    assert json.loads((await ask("show", listed["id"][-8:], "-o", "json")).stdout) == listed
+    assert (await ask("show", "nothing")).exit_code == 1
+    assert json.loads((await ask("runs", "--state", "failed", "-o", "json")).stdout) == []
+
+
+async def test_all_runs_are_listed_following_pages_unless_limited(stage: Stage) -> None:
+    """One document, however many."""
+    await stage.notify(*(stage.alert(app=f"a{number}") for number in range(1100)))
+    await stage.passes(1)
+    assert len(json.loads((await ask("runs", "-o", "json")).stdout)) == 1100
+    assert len(json.loads((await ask("runs", "-o", "json", "--limit", "7")).stdout)) == 7
+
+
+async def test_nothing_that_a_label_holds_steers_the_terminal(stage: Stage) -> None:
+    """Escape sequences are shown, not obeyed (P10)."""
+    await stage.notify(stage.alert(app="web", evil="\x1b[2Jboo\x07"))
+    (listed,) = json.loads((await ask("runs", "-o", "json")).stdout)
+    story = (await ask("show", listed["id"])).stdout
+    assert "\x1b" not in story
+    assert "boo" in story
+
+
+async def test_pause_resume_and_their_exit_statuses(stage: Stage) -> None:
+    """Resuming what isn't paused is exit 1."""
+    assert (await ask("pause", "--reason", "deploy", "--for", "2h")).stdout.startswith("Paused everything until 20")
+    await stage.fires(app="web")
+    assert await stage.states() == [("waiting", "paused")]
+    assert (await ask("resume", "--rule", "mend")).exit_code == 1
+    assert (await ask("resume")).stdout == "Resumed everything: 1 pauses lifted\n"
+    await stage.settle()
+    assert await stage.states() == [("succeeded", None)]
+    assert (await ask("pause", "--reason", "x", "--for", "long")).exit_code == 1
+
+
+async def test_cancel_waits_until_the_run_has_ended(stage: Stage) -> None:
+    """So that a script can go on."""
+    stage.blocked["test.write"] = asyncio.Event()
+    await stage.fires(app="web")
+    run_id = (await stage.run())["id"]
+    result = await ask("cancel", run_id, "--reason", "wrong one")
+    assert (result.exit_code, result.stdout) == (0, f"Run {run_id}: cancelled\n"), result.stdout
+
+
+async def test_resolve_settles_an_unknown_run(stage: Stage) -> None:
+    """And refuses any other."""
+    stage.blocked["test.write"] = asyncio.Event()
+    await stage.fires(app="web")
+    run_id = (await stage.run())["id"]
+    refused = await ask("resolve", run_id, "--as", "failed", "--reason", "looked")
+    assert (refused.exit_code, "cancel it instead" in refused.stderr) == (1, True)
+
+
+async def test_a_wrong_token_is_said_to_be_wrong(stage: Stage) -> None:
+    """Exit 3: the daemon could not be asked."""
+    result = await ask("runs", "--token", "wrong")
+    assert (result.exit_code, "token" in result.stderr) == (3, True)
+
+
+async def test_explain_asks_the_daemon_in_reach(stage: Stage) -> None:
+    """For the guards' real figures."""
+    Path("body.json").write_text(json.dumps(BODY))
+    result = await ask("explain", "body.json")
+    assert result.exit_code == 0
+    assert "+ mend: admitted on t/web" in result.stdout
+    assert "Without the daemon" not in result.stdout

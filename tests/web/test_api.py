@@ -1,0 +1,139 @@
+"""/api/v1: what the command line asks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+RULE = """
+rules:
+  - name: mend
+    summary: x
+    match: '{alertname="Down"}'
+    for: 5m
+    target: 't/{{ labels.app }}'
+    guard: {only_firing: ['{alertname="Slow"}']}
+    steps: [{uses: test.write, with: {says: '{{ labels.app }}'}}]
+"""
+RUN_KEYS = {
+    "id", "rule", "rule_hash", "target", "mode", "state", "reason", "alerts", "plan", "plan_hash", "steps", "created_at",
+    "started_at", "ended_at", "rung", "drill",
+}  # fmt: skip
+STEP_KEYS = {"id", "uses", "phase", "state", "attempt", "started_at", "ended_at", "result", "error"}
+
+
+async def test_the_api_asks_for_the_token(site: Site) -> None:
+    """The webhook's credential doesn't open it."""
+    for header in ({}, {"Authorization": "Bearer nope"}):
+        response = await site.client.get("/api/v1/runs", headers=header)
+        assert (response.status, (await response.json())["error"]["code"]) == (401, "unauthorized")
+
+
+async def test_a_run_has_every_key_of_the_interface(site: Site) -> None:
+    """Names are a contract: users script against them."""
+    await site.stage.rules(RULE.replace("    for: 5m\n", "").replace("Slow", "Down"))
+    await site.stage.fires(app="web")
+    (listed,) = (await site.api("GET", "/runs"))[1]["runs"]
+    status, run = await site.api("GET", f"/runs/{listed['id']}")
+    assert (status, run) == (200, listed)
+    assert run.keys() >= RUN_KEYS
+    assert run["steps"][0].keys() >= STEP_KEYS
+    assert run["created_at"].endswith("Z")
+
+
+async def test_runs_are_filtered_and_paged(site: Site) -> None:
+    """`next` leads on."""
+    await site.stage.rules(RULE)
+    for number in range(5):
+        await site.stage.fires(app=f"a{number}")
+    _, first = await site.api("GET", "/runs?limit=2&state=waiting")
+    _, second = await site.api("GET", f"/runs?limit=10&before={first['next']}")
+    assert [len(first["runs"]), len(second["runs"]), second["next"]] == [2, 3, None]
+    assert (await site.api("GET", "/runs?rule=other"))[1]["runs"] == []
+    assert (await site.api("GET", "/runs?since=1h"))[1]["runs"] != []
+
+
+@pytest.mark.parametrize("query", ["state=odd", "since=yesterday", "limit=0", "limit=x"])
+async def test_a_question_that_makes_no_sense_is_400(site: Site, query: str) -> None:
+    """With words."""
+    status, told = await site.api("GET", f"/runs?{query}")
+    assert (status, told["error"]["code"]) == (400, "bad_request")
+
+
+async def test_what_is_not_there_is_404_in_the_one_shape_of_errors(site: Site) -> None:
+    """Unknown runs, controls and paths."""
+    for method, path in (("GET", "/runs/nope"), ("DELETE", "/controls/nope"), ("GET", "/nope"), ("POST", "/runs/nope/cancel")):
+        status, told = await site.api(method, path)
+        assert (status, set(told["error"])) == (404, {"code", "message", "details"}), path
+
+
+async def test_pause_and_resume_by_the_api(site: Site) -> None:
+    """A pause needs a reason, for whoever finds it."""
+    assert (await site.api("POST", "/controls", json={"kind": "pause"}))[0] == 400
+    assert (await site.api("POST", "/controls", json={"kind": "odd", "reason": "x"}))[0] == 400
+    status, control = await site.api("POST", "/controls", json={"kind": "pause", "reason": "x", "author": "ann", "for": "1h"})
+    assert (status, control["author"]) == (200, "ann")
+    assert [each["id"] for each in (await site.api("GET", "/controls"))[1]["controls"]] == [control["id"]]
+    assert (await site.api("DELETE", f"/controls/{control['id']}"))[0] == 200
+    assert (await site.api("GET", "/controls"))[1]["controls"] == []
+
+
+async def test_cancel_by_the_api(site: Site) -> None:
+    """And again is 409."""
+    await site.stage.rules(RULE)
+    await site.stage.fires(app="web")
+    run = (await site.stage.run())["id"]
+    assert (await site.api("POST", f"/runs/{run}/cancel", json={"reason": "x", "author": "ann"}))[0] == 200
+    await site.stage.settle()
+    assert (await site.stage.run())["because"] == "ann: x"
+    assert (await site.api("POST", f"/runs/{run}/cancel", json={}))[0] == 409
+    assert (await site.api("POST", f"/runs/{run}/resolve", json={"as": "odd"}))[0] == 400
+
+
+async def test_rules_alerts_and_events_are_listed(site: Site) -> None:
+    """What is in force, what fires, what has happened."""
+    await site.stage.rules(RULE)
+    await site.stage.fires(app="web")
+    assert (await site.api("GET", "/rules"))[1]["rules"][0]["match"] == ['alertname="Down"']
+    assert (await site.api("GET", "/alerts?alertname=Down"))[1]["alerts"][0]["labels"]["app"] == "web"
+    events = (await site.api("GET", "/events?limit=1"))[1]
+    assert (events["events"][0]["kind"], events["next"]) == ("notification.received", 1)
+
+
+async def test_what_comes_later_says_so(site: Site) -> None:
+    """Nothing is silently missing."""
+    assert (await site.api("GET", "/report"))[0] == 501
+    assert (await site.api("POST", "/runs/x/approve"))[0] == 501
+
+
+async def test_explain_gives_the_matcher_or_guard_that_stops_an_alert_and_the_plan(site: Site) -> None:
+    """With the books' real figures; nothing is kept of it."""
+    await site.stage.rules(RULE)
+    raw = json.dumps(
+        {
+            "alerts": [
+                {"status": "firing", "labels": {"alertname": "Down", "app": "web"}},
+                {"status": "firing", "labels": {"alertname": "Up"}},
+                {"status": "firing", "labels": {"alertname": "Down"}},
+                {"status": "resolved", "labels": {"alertname": "Down", "app": "web"}},
+            ]
+        }
+    )
+    _, told = await site.api("POST", "/explain", data=raw)
+    stopped, unmatched, faulty, resolved = (alert["rules"][0] for alert in told["alerts"])
+    assert (stopped["matches"], stopped["outcome"], stopped["reason"]) == (True, "blocked", "only_firing")
+    assert (stopped["target"], stopped["plan"][0]["says"]) == ("t/web", "test.write web")
+    assert (unmatched["matches"], unmatched["because"]) == (
+        False, "alertname=\"Down\" does not match: alertname is 'Up'",
+    )  # fmt: skip
+    assert (faulty["outcome"], faulty["reason"]) == ("blocked", "template_error")
+    assert resolved["because"] == "the alert is resolved: nothing begins"
+    await site.stage.fires("Slow")
+    _, told = await site.api("POST", "/explain", data=raw)
+    assert told["alerts"][0]["rules"][0]["outcome"] == "admitted"
+    assert await site.stage.runs() == []

@@ -1,0 +1,143 @@
+"""POST /webhook/alertmanager: every status code of the interface, and 2xx only for what is durable."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from remediator.errors import StoreError
+from remediator.web.access import WebhookCredential
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+PATH = "/webhook/alertmanager"
+RULE = """
+rules:
+  - {name: mend, summary: x, match: '{alertname="Down"}', target: 't/{{ labels.app }}', steps: [{uses: test.write}]}
+"""
+
+
+def body(*apps: str, **more: object) -> bytes:
+    alerts = [{"status": "firing", "labels": {"alertname": "Down", "app": app}} for app in apps]
+    return json.dumps({"version": "4", "alerts": alerts, **more}).encode()
+
+
+async def test_a_good_body_is_answered_with_what_was_made_of_it(site: Site) -> None:
+    """The receipt names the notification and its runs."""
+    await site.stage.rules(RULE)
+    response = await site.client.post(PATH, data=body("a", "b"))
+    told = await response.json()
+    runs = await site.stage.runs()
+    assert response.status == 200
+    assert told == {"notification": told["notification"], "alerts": 2, "refused": 0, "runs": [run["id"] for run in runs]}
+
+
+async def test_alerts_that_cannot_be_taken_are_counted(site: Site) -> None:
+    """The others are taken."""
+    raw = json.dumps({"alerts": [{"status": "odd"}, {"status": "firing", "labels": {"alertname": "Down"}}]})
+    response = await site.client.post(PATH, data=raw)
+    assert (response.status, (await response.json())["refused"]) == (200, 1)
+
+
+async def test_a_malformed_body_is_400_with_the_reason(site: Site) -> None:
+    """As a JSON error."""
+    response = await site.client.post(PATH, data=b"{")
+    error = (await response.json())["error"]
+    assert (response.status, error["code"]) == (400, "malformed")
+    assert "not JSON" in error["message"]
+
+
+async def test_a_body_over_the_limit_is_413(site: Site) -> None:
+    """Announced or not."""
+    assert (await site.client.post(PATH, data=b"x" * 100_001)).status == 413
+
+    async def pieces():
+        for _ in range(11):
+            yield b"x" * 10_000
+
+    assert (await site.client.post(PATH, data=pieces())).status == 413
+
+
+async def test_a_compressed_body_is_refused(site: Site) -> None:
+    """A small one could unpack to anything."""
+    response = await site.client.post(PATH, data=body("a"), headers={"Content-Encoding": "gzip"})
+    assert response.status == 415
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (None, 401),
+        ("Bearer wrong", 401),
+        ("Bearer", 401),
+        ("Basic !!!", 401),
+        ("Basic " + base64.b64encode(b"am:wrong").decode(), 401),
+        ("Bearer right", 200),
+        ("bearer right", 200),
+        ("Basic " + base64.b64encode(b"am:secret").decode(), 200),
+    ],
+)
+async def test_the_credential_is_asked_for(site: Site, header: str | None, status: int) -> None:
+    """Bearer or basic; either will do where both are configured."""
+    site.webhook.credential = WebhookCredential(token="right", basic=("am", "secret"))
+    headers = {} if header is None else {"Authorization": header}
+    response = await site.client.post(PATH, data=body("a"), headers=headers)
+    assert response.status == status
+    if status == 401:
+        assert "WWW-Authenticate" in response.headers
+
+
+async def test_p4_a_store_that_is_away_is_503_and_nothing_starts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alertmanager repeats 5xx only."""
+    await site.stage.rules(RULE)
+
+    async def away(script: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.stage.store, "transact", away)
+        response = await site.client.post(PATH, data=body("a"))
+        assert (response.status, response.headers["Retry-After"]) == (503, "5")
+        assert "the disk is full" in (await response.json())["error"]["message"]
+    assert site.stage.calls == []
+    assert (await site.client.post(PATH, data=body("a"))).status == 200
+    await site.stage.settle()
+    assert site.stage.used("test.write") == 1
+
+
+async def test_p16_more_than_fits_is_503(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is bounded."""
+    monkeypatch.setattr("remediator.engine.engine._WAITING_ALERTS", 1)
+    response = await site.client.post(PATH, data=body("a", "b"))
+    assert (response.status, (await response.json())["error"]["code"]) == (503, "overloaded")
+
+
+async def test_a_daemon_that_is_stopping_takes_nothing_new(site: Site) -> None:
+    """The sender comes again to the next one."""
+    site.stage.engine.draining = True
+    assert (await site.client.post(PATH, data=body("a"))).status == 503
+
+
+async def test_health_readiness_and_metrics_need_no_credential(site: Site) -> None:
+    """A probe has none."""
+    assert (await site.client.get("/healthz")).status == 200
+    assert (await site.client.get("/readyz")).status == 200
+    site.trouble = "stopping"
+    response = await site.client.get("/readyz")
+    assert (response.status, "stopping" in await response.text()) == (503, True)
+    metrics = await (await site.client.get("/metrics")).text()
+    assert "remediator_store_up 0.0" in metrics
+
+
+async def test_no_metric_takes_a_value_that_an_alert_can_choose(site: Site) -> None:
+    """A label in a metric's label would be a bomb."""
+    await site.stage.rules(RULE)
+    await site.client.post(PATH, data=body("chosen-by-a-stranger"))
+    await site.stage.settle()
+    metrics = await (await site.client.get("/metrics")).text()
+    assert 'remediator_runs_total{mode="auto",rule="mend",state="succeeded"}' in metrics
+    assert "chosen-by-a-stranger" not in metrics
