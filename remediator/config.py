@@ -16,22 +16,9 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 from pydantic import model_validator as check_whole
 
-from remediator.document import (
-    Document,
-    Duration,
-    Fault,
-    Form,
-    LimitSpan,
-    LimitText,
-    faults_of,
-    nearest,
-    not_json,
-    parse_limit,
-    read_document,
-    schema_of,
-    wrong_type,
-)
+from remediator.document import Document, Fault, nearest, not_json, read_document
 from remediator.errors import ConfigurationError
+from remediator.forms import Duration, Form, LimitSpan, LimitText, faults_of, parse_limit, schema_of, wrong_type
 
 DEFAULT_FILE = "remediator.yml"
 MEBIBYTE = 1024 * 1024

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from remediator.config import Config, LoadedConfig, config_schema, load_config, settings
-from remediator.document import parse_limit
 from remediator.errors import ConfigurationError
+from remediator.forms import parse_limit
 
 
 def load(folder: Path, text: str, **environ: str) -> LoadedConfig:

@@ -11,17 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ConfigDict, Field, ValidationError
 
-from remediator.document import (
-    Document,
-    Duration,
-    Form,
-    Place,
-    dotted,
-    faults_of,
-    load_document,
-    read_document,
-    schema_of,
-)
+from remediator.document import Document, Place, dotted, load_document, read_document
+from remediator.forms import Duration, Form, faults_of, schema_of
 
 
 def problems(text: str) -> list[str]:

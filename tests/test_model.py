@@ -49,7 +49,8 @@ def test_the_lowest_mode_is_in_force() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("0", 0), ("0s", 0), ("90s", 90), ("1h30m", 5400), ("7d", 604800), ("1d12h", 129600), ("5ms", 0.005)]
+    ("text", "seconds"),
+    [("0", 0), ("0s", 0), ("90s", 90), ("1h30m", 5400), ("7d", 604800), ("1d12h", 129600), ("5ms", 0.005)],
 )
 def test_a_duration_is_prometheus_notation(text: str, seconds: float) -> None:
     """As everyone knows it."""
@@ -84,7 +85,9 @@ def test_rfc_3339_is_read_with_any_fraction_and_offset(text: str, instant: float
     assert parse_rfc3339(text) == pytest.approx(instant, abs=1e-5)
 
 
-@pytest.mark.parametrize("text", ["", "now", "2026-11-23", "2026-11-23T06:11:19", "2026-02-30T00:00:00Z", "10000-01-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "text", ["", "now", "2026-11-23", "2026-11-23T06:11:19", "2026-02-30T00:00:00Z", "10000-01-01T00:00:00Z"]
+)
 def test_what_is_no_rfc_3339_time_is_refused(text: str) -> None:
     """A time without an offset could be anywhere."""
     with pytest.raises(ValueError, match="RFC 3339"):

@@ -10,38 +10,33 @@ remediation's step, which would be killed with the step's process group. Ends wi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 
 def supervise(folder: Path, name: str, command: list[str]) -> None:
     """Start the program again and again."""
     parent = os.getppid()
-    while os.getppid() == parent:
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    while not ending.is_set() and os.getppid() == parent:
         program = subprocess.Popen(command)
-        try:
-            with (folder / f"{name}.starts").open("a") as starts:
-                starts.write(f"{program.pid}\n")
-            fresh = folder / f"{name}.pid.new"
-            fresh.write_text(f"{program.pid}\n")
-            fresh.replace(folder / f"{name}.pid")
-            while program.poll() is None and os.getppid() == parent:
-                try:
-                    program.wait(1)
-                except subprocess.TimeoutExpired:
-                    continue
-        finally:
-            program.kill()
-            program.wait()
-
-
-def _end(*_: object) -> None:
-    raise SystemExit(0)
+        with (folder / f"{name}.starts").open("a") as starts:
+            starts.write(f"{program.pid}\n")
+        fresh = folder / f"{name}.pid.new"
+        fresh.write_text(f"{program.pid}\n")
+        fresh.replace(folder / f"{name}.pid")
+        while program.poll() is None and not ending.is_set() and os.getppid() == parent:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                program.wait(0.2)
+        program.kill()
+        program.wait()
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _end)
     supervise(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

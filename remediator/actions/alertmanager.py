@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import AfterValidator, Field
 
-from remediator.actions.children import encoded_size, visible
+from remediator.actions.bounds import encoded_size, visible
 from remediator.actions.http import Answer, Call, base_url, fetch
 from remediator.actions.protocol import (
     MAX_RESULT_BYTES,
@@ -132,7 +132,7 @@ def _outcome(answer: Answer) -> Outcome:
 
 
 def _error(words: str) -> Outcome:
-    return Outcome(Result.ERROR, error=visible(words))
+    return Outcome(Result.ERROR, error=visible(words, longest=300))
 
 
 def _short(alert: _Alert) -> dict[str, JsonValue]:

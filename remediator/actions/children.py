@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
 import pwd
 import signal
@@ -19,16 +18,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 
-import msgspec
-
-from remediator.actions.protocol import MAX_RESULT_BYTES, JsonValue
+from remediator.actions.bounds import clean
 from remediator.model.time import Seconds
 
 CAP = 64 * 1024  # bytes kept of each of stdout and stderr
 GRACE: Seconds = 5.0  # between SIGTERM and SIGKILL
 _LAST_WAIT: Seconds = 1.0  # for SIGKILL to take effect: it can't on a program of another user, such as sudo's
 _LEFT_IN_PIPE = 16  # reads of `CAP` bytes after the exit: a pipe holds 1 MiB at most (pipe(7))
-_DEEPEST = 64  # levels of nesting in JSON from outside: the encoders of the store recurse
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,81 +252,3 @@ class _Child:
         self._loop.remove_reader(self._descriptor)
         os.close(self._descriptor)
         self.exited.set_result(self._process.wait())
-
-
-def clean(data: bytes | bytearray) -> str:
-    """Read bytes from outside as UTF-8; what is not, and NUL, which PostgreSQL can't hold, becomes U+FFFD."""
-    return data.decode(errors="replace").replace("\0", "\ufffd")
-
-
-def visible(text: str, longest: int = 300) -> str:
-    """Make control, escape and direction characters visible, and cut: for one line of words to an operator."""
-    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text[:longest])
-    return shown + "…" if len(text) > longest else shown
-
-
-def redact(text: str, secrets: Mapping[str, str], *, cut: bool = False) -> str:
-    """Put its mark in the place of each secret, where somebody has echoed it as it is or inside JSON.
-
-    Of a text that was `cut`, an end that may be the beginning of a secret goes too.
-    """
-    for secret, mark in secrets.items():
-        for form in {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}:
-            text = text.replace(form, mark)
-        begun = (length for length in range(len(secret) - 1, 0, -1) if cut and text.endswith(secret[:length]))
-        text = text[: len(text) - next(begun, 0)]
-    return text
-
-
-def parse_json(text: str) -> JsonValue:
-    """Give the value that a text from outside is as JSON, None if it is not JSON or nests too deep."""
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        return None
-    return value if _nests(value, _DEEPEST) else None
-
-
-def _nests(value: JsonValue, levels: int) -> bool:
-    """Tell whether a value nests no deeper than that many levels."""
-    if not isinstance(value, dict | list):
-        return True
-    parts = value.values() if isinstance(value, dict) else value
-    return levels > 0 and all(_nests(part, levels - 1) for part in parts)
-
-
-def encoded_size(value: JsonValue) -> int:
-    """Give the bytes that a value takes as JSON."""
-    return len(msgspec.json.encode(value))
-
-
-def bounded(result: dict[str, JsonValue], *texts: str) -> dict[str, JsonValue]:
-    """Cut a result to MAX_RESULT_BYTES of JSON and mark it `truncated`.
-
-    The values named by `texts` are shortened, each to its share, so that `json` stays whole; where that alone leaves no
-    room, `json` becomes None: half a document would be read as a whole one.
-    """
-    if encoded_size(result) <= MAX_RESULT_BYTES:
-        return result
-    result = {**result, "truncated": True}
-    for without in ({}, {"json": None}):
-        frame = {**result, **without}
-        room = MAX_RESULT_BYTES - encoded_size({**frame, **dict.fromkeys(texts, "")})
-        if room >= 1024 * len(texts):
-            break
-    shares = dict[str, JsonValue]()
-    for left, name in zip(range(len(texts), 0, -1), sorted(texts, key=lambda text: len(result[text])), strict=True):
-        shares[name] = _shorten(result[name], room // left)
-        room -= encoded_size(shares[name]) - len('""')
-    return {**frame, **shares}
-
-
-def _shorten(text: str, most: int) -> str:
-    """Cut the middle out of a text until it takes at most so many bytes as JSON."""
-    short, kept = text, len(text)
-    while (size := encoded_size(short) - len('""')) > most:
-        kept = min(kept - 1, kept * most // size - 32)  # room for the mark below
-        if kept <= 0:
-            return ""
-        short = f"{text[: kept - kept // 2]}\n[… {len(text) - kept} characters cut …]\n{text[len(text) - kept // 2 :]}"
-    return short

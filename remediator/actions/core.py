@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
-from remediator.actions.children import visible
+from remediator.actions.bounds import visible
 from remediator.actions.protocol import Action, Context, Duration, Effect, Gate, Outcome, Parameters, Result
 from remediator.model.time import Seconds, format_duration
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from remediator.actions.children import Command, Ended, NotStarted, bounded, parse_json, run, visible
+from remediator.actions.bounds import bounded, parse_json, visible
+from remediator.actions.children import Command, Ended, NotStarted, run
 from remediator.actions.protocol import Action, Context, Effect, Gate, Outcome, Parameters, Result
 
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # for a program named without a path
@@ -144,7 +145,7 @@ async def _run(params: Probe, context: Context) -> Outcome:
     )
     ended = await run(command, context.deadline)
     if isinstance(ended, NotStarted):
-        return Outcome(Result.NOT_SENT, error=visible(ended.why))
+        return Outcome(Result.NOT_SENT, error=visible(ended.why, longest=300))
     return _outcome(params, ended)
 
 
@@ -165,15 +166,15 @@ def _outcome(params: Probe, ended: Ended) -> Outcome:
     program = params.argv[0]
     if ended.exit_status is None:
         error = f"{program} ran past its timeout and could not be killed, as it runs as another user: end it by hand"
-        return Outcome(Result.ERROR, result, visible(error))
+        return Outcome(Result.ERROR, result, visible(error, longest=300))
     if ended.timed_out:
         error = f"{program} had not ended after {ended.seconds:.1f} s and was killed with its whole process group"
-        return Outcome(Result.ERROR, result, visible(error))
+        return Outcome(Result.ERROR, result, visible(error, longest=300))
     if ended.exit_status not in params.ok:
         lines = ended.stderr.split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         error = f"{program} {_ending(ended.exit_status)}" + (f": {last}" if last else ", and said nothing on stderr")
-        return Outcome(Result.REFUSED, result, visible(error))
+        return Outcome(Result.REFUSED, result, visible(error, longest=300))
     return Outcome(Result.OK, result)
 
 

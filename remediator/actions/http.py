@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 from pydantic import AfterValidator, Field, model_validator
 
-from remediator.actions.children import bounded, clean, encoded_size, parse_json, redact, visible
+from remediator.actions.bounds import bounded, clean, encoded_size, parse_json, redact, visible
 from remediator.actions.protocol import Action, Context, Effect, Gate, Outcome, Parameters, Result, SecretReference
 from remediator.model.time import Seconds
 
@@ -335,7 +335,7 @@ class HttpRequest(Action[RequestParameters]):
             return Outcome(Result.OK, _result(answer))
         error = f"{params.method} {_place(params.url)} was answered {answer.status}"
         first = next((line.strip() for line in answer.body.split("\n") if line.strip()), "")
-        return Outcome(Result.REFUSED, _result(answer), visible(f"{error}: {first}" if first else error))
+        return Outcome(Result.REFUSED, _result(answer), visible(f"{error}: {first}" if first else error, longest=300))
 
 
 ACTIONS: tuple[Action[Any], ...] = (HttpGet(), HttpRequest())

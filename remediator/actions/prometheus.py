@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 from pydantic import Field
 
-from remediator.actions.children import encoded_size, visible
+from remediator.actions.bounds import encoded_size, visible
 from remediator.actions.http import Answer, Call, base_url, fetch
 from remediator.actions.protocol import (
     MAX_RESULT_BYTES,
@@ -111,7 +111,7 @@ def _outcome(answer: Answer) -> Outcome:
 
 
 def _error(words: str) -> Outcome:
-    return Outcome(Result.ERROR, error=visible(words))
+    return Outcome(Result.ERROR, error=visible(words, longest=300))
 
 
 def _samples(data: _Data) -> list[dict[str, JsonValue]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from remediator.rules.gates import visible
+from remediator.actions.bounds import visible
 
 _COLOURS = {
     "succeeded": "green", "planned": "cyan", "failed": "red", "unknown": "red", "blocked": "yellow",

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 
 from remediator.actions.catalog import Catalog
 from remediator.actions.protocol import Action, Effect, Gate, SecretReference
-from remediator.document import Fault, Path, dotted, nearest, not_json, parse_limit
+from remediator.document import Fault, Path, dotted, nearest, not_json
+from remediator.forms import parse_limit
 from remediator.model.run import Mode
 from remediator.rules.form import GuardForm, RuleForm, StepForm, VerifyForm, read_form
 from remediator.rules.matchers import Matcher, parse_match, parse_matchers
@@ -304,8 +305,6 @@ class _Compiler:
         why = action.check(trial, settings)
         if why is not None and _STAND_IN not in why:
             self._fault((*path, "with"), "not-allowed", why)
-
-    # -- templates --
 
     def _text(self, path: Path, source: str, gate: Gate, sees: _Sees) -> Text | None:
         try:

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic import model_validator as check_whole
 
-from remediator.document import Duration, Fault, Form, LimitText, Path, faults_of, schema_of
+from remediator.document import Fault, Path
+from remediator.forms import Duration, Form, LimitText, faults_of, schema_of
 
 PRIORITIES = ("P0", "P1", "P2", "P3")
 

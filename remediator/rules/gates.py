@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 
 import re2
 
+from remediator.actions.bounds import visible
 from remediator.actions.protocol import Gate
 
 SHOWN = 60  # characters of a value that an error message shows
@@ -34,15 +35,7 @@ class Piece(NamedTuple):
 
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029"  # C0, DEL, C1, and what else ends a line
 _CONTROL = re.compile(f"[{_CONTROLS}]")
-_UNSEEN = re.compile(f"[{_CONTROLS}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")  # and bidi, surrogates
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def visible(text: str) -> str:
-    r"""Write control, line-ending and bidirectional characters as `\xNN` or `\uNNNN`."""
-    return _UNSEEN.sub(
-        lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\u0100" else f"\\u{ord(found[0]):04x}", text
-    )
 
 
 def shown(value: object) -> str:

@@ -14,8 +14,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from remediator.actions.catalog import Catalog
-from remediator.document import Document, Fault, faults_of, not_json, read_document, unknown_key
+from remediator.document import Document, Fault, not_json, read_document
 from remediator.errors import InvalidRules, Problem
+from remediator.forms import faults_of, unknown_key
 from remediator.rules.compile import check_rule
 from remediator.rules.form import RuleFileForm, RuleFileOutline, RuleForm
 from remediator.rules.rule import Rule, RuleSet
@@ -101,10 +102,12 @@ def _find(path: Path, seen: set[tuple[int, int]], problems: list[Problem], *, na
         # A mounted ConfigMap has its files a second time in `..data`, and a third in the folder that this links to.
         if not entry.name.startswith("."):
             yield from _find(entry, seen, problems)
-    # A file that is named need not end in .yml, but rule tests are no rules even then; a pipe would be waited for.
-    if stat.S_ISREG(status.st_mode) and (named or path.name.endswith(_SUFFIXES)):
-        if not path.name.endswith(_TEST_SUFFIXES):
-            yield path
+    # A file that is named need not end in .yml, but rule tests are no rules even then.
+    wanted = (named or path.name.endswith(_SUFFIXES)) and not path.name.endswith(_TEST_SUFFIXES)
+    if wanted and stat.S_ISREG(status.st_mode):
+        yield path
+    elif wanted and not stat.S_ISDIR(status.st_mode):  # reading a pipe would wait for a writer
+        problems.append(_about(path, "error", "unreadable", "this is neither a file nor a folder"))
 
 
 def _about(path: Path, severity: Literal["error", "warning"], code: str, message: str) -> Problem:

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from remediator.actions.alertmanager import AlertmanagerAlerts, AlertsParameters, split_matchers
-from remediator.actions.children import encoded_size
+from remediator.actions.bounds import encoded_size
 from remediator.actions.protocol import MAX_RESULT_BYTES, Outcome, Result
 
 

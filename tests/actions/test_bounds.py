@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from remediator.actions.children import bounded, encoded_size, parse_json, redact, visible
+from remediator.actions.bounds import bounded, encoded_size, parse_json, redact, visible
 from remediator.actions.protocol import MAX_RESULT_BYTES
 
 
@@ -67,7 +67,7 @@ def test_json_is_read_as_its_value() -> None:
 def test_control_and_direction_characters_are_made_visible() -> None:
     """A terminal that shows a sentence is sent no escape sequence, and no line of its own."""
     assert visible("a\x1b[31mb\u202ec\nd é") == "a\\x1b[31mb\\u202ec\\nd é"
-    assert visible("x" * 400) == "x" * 300 + "…"
+    assert visible("x" * 400, longest=300) == "x" * 300 + "…"
 
 
 def test_p9_a_secret_is_found_as_it_is_and_inside_json() -> None:

@@ -76,7 +76,7 @@ def gone(pid: int) -> bool:
 
 async def reaped(pid: int) -> None:
     """Let the loop turn until a child of ours has been reaped by it."""
-    while os.path.exists(f"/proc/{pid}"):  # noqa: ASYNC110, ASYNC240, PTH110
+    while os.path.exists(f"/proc/{pid}"):  # noqa: ASYNC110, PTH110
         await asyncio.sleep(0)
 
 

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from remediator.actions.children import encoded_size
+from remediator.actions.bounds import encoded_size
 from remediator.actions.http import BODY_LIMIT, GetParameters, HttpGet, HttpRequest, RequestParameters
 from remediator.actions.protocol import MAX_RESULT_BYTES, Context, Effect, Outcome, Result
 

@@ -1,8 +1,8 @@
 """The limits: what aiohttp and asyncio do on this machine when nothing is decided and nothing is kept.
 
-    python bare.py answer PORT              decodes the body with `json` and answers 200
-    python bare.py spawn PORT PROGRAM ARG…  the same, and starts PROGRAM ARG… VALUE for every alert, VALUE its label `id`
-    python bare.py loop SECONDS WIDTH       starts /bin/true and waits for its end, WIDTH at a time; prints how many a second
+python bare.py answer PORT              decodes the body with `json` and answers 200
+python bare.py spawn PORT PROGRAM ARG…  the same, and starts PROGRAM ARG… VALUE for every alert, VALUE its label `id`
+python bare.py loop SECONDS WIDTH       starts /bin/true and waits for its end, WIDTH at a time; prints how many a second
 """
 
 from __future__ import annotations

@@ -71,7 +71,9 @@ def acting(argv: str, name: str = "HighErrorRate", **keys: str) -> str:
 
 
 @contextmanager
-def remediator(folder: Path, rule_file: str, *allow: str, guard: str = "{limit: off, max_running: off}") -> Iterator[Server]:
+def remediator(
+    folder: Path, rule_file: str, *allow: str, guard: str = "{limit: off, max_running: off}"
+) -> Iterator[Server]:
     """Run the daemon in a folder (which may hold a store already), in mode auto."""
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
@@ -96,7 +98,9 @@ def bare(folder: Path, what: str, *program: str) -> Iterator[Server]:
 def _served(command: list[str], port: int, folder: Path) -> Iterator[Server]:
     began = time.perf_counter()
     with (folder / "errors.log").open("wb") as errors:
-        process = subprocess.Popen(command, cwd=folder, stdout=errors, stderr=errors, env={**os.environ, "REMEDIATOR_CONFIG": ""})
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=errors, stderr=errors, env={**os.environ, "REMEDIATOR_CONFIG": ""}
+        )
         try:
             while not _ready(port):
                 if process.poll() is not None or time.perf_counter() - began > _START:

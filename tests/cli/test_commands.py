@@ -58,7 +58,9 @@ def test_check_finds_nothing_wrong_with_a_good_rule() -> None:
     """Exit 0, and it says what it assumed."""
     result = run("check", write("rules.yml", RULE))
     assert result.exit_code == 0
-    assert result.stdout == "1 rules; no configuration: what depends on one is assumed to be met: 0 errors, 0 warnings\n"
+    assert (
+        result.stdout == "1 rules; no configuration: what depends on one is assumed to be met: 0 errors, 0 warnings\n"
+    )
     assert json.loads(run("check", "rules.yml", "-o", "json").stdout) == {"ok": True, "problems": []}
 
 
@@ -172,7 +174,9 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         await server.start_server()
         Path("remediator.yml").write_text(f"listen: 127.0.0.1:{server.port}\nstate: {tmp_path}\n")
         Path("token").write_text("the-token\n")
-        await started.rules(RULE.replace("exec.run", "test.write").replace("argv: [/bin/true, '{{ labels.app }}']", "says: x"))
+        await started.rules(
+            RULE.replace("exec.run", "test.write").replace("argv: [/bin/true, '{{ labels.app }}']", "says: x")
+        )
         yield started
         await server.close()
 

@@ -264,7 +264,7 @@ def test_p10_what_people_read_has_no_control_characters(value: str) -> None:
     text = put(Gate.DISPLAY, "@@", value)
     assert not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", text)
     if text != value:
-        assert re.search(r"\\x[0-9a-f]{2}|\\u[0-9a-f]{4}", text)
+        assert re.search(r"\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\[nrt]", text)
 
 
 def test_an_escape_sequence_is_shown_as_text() -> None:

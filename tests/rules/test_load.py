@@ -308,6 +308,7 @@ def test_what_can_not_be_read_is_a_problem_of_the_whole_file(tmp_path: Path) -> 
     assert [(Path(found.file).name, found.line) for found in loaded.problems] == [
         ("none", 0),
         ("nowhere.yml", 0),
+        ("pipe.yml", 0),
         ("bad.yml", 0),
     ]
     assert [rule.name for rule in loaded.rules.rules] == ["plain"]

@@ -67,7 +67,12 @@ async def test_a_question_that_makes_no_sense_is_400(site: Site, query: str) -> 
 
 async def test_what_is_not_there_is_404_in_the_one_shape_of_errors(site: Site) -> None:
     """Unknown runs, controls and paths."""
-    for method, path in (("GET", "/runs/nope"), ("DELETE", "/controls/nope"), ("GET", "/nope"), ("POST", "/runs/nope/cancel")):
+    for method, path in (
+        ("GET", "/runs/nope"),
+        ("DELETE", "/controls/nope"),
+        ("GET", "/nope"),
+        ("POST", "/runs/nope/cancel"),
+    ):
         status, told = await site.api(method, path)
         assert (status, set(told["error"])) == (404, {"code", "message", "details"}), path
 
@@ -76,7 +81,9 @@ async def test_pause_and_resume_by_the_api(site: Site) -> None:
     """A pause needs a reason, for whoever finds it."""
     assert (await site.api("POST", "/controls", json={"kind": "pause"}))[0] == 400
     assert (await site.api("POST", "/controls", json={"kind": "odd", "reason": "x"}))[0] == 400
-    status, control = await site.api("POST", "/controls", json={"kind": "pause", "reason": "x", "author": "ann", "for": "1h"})
+    status, control = await site.api(
+        "POST", "/controls", json={"kind": "pause", "reason": "x", "author": "ann", "for": "1h"}
+    )
     assert (status, control["author"]) == (200, "ann")
     assert [each["id"] for each in (await site.api("GET", "/controls"))[1]["controls"]] == [control["id"]]
     assert (await site.api("DELETE", f"/controls/{control['id']}"))[0] == 200

@@ -33,7 +33,12 @@ async def test_a_good_body_is_answered_with_what_was_made_of_it(site: Site) -> N
     told = await response.json()
     runs = await site.stage.runs()
     assert response.status == 200
-    assert told == {"notification": told["notification"], "alerts": 2, "refused": 0, "runs": [run["id"] for run in runs]}
+    assert told == {
+        "notification": told["notification"],
+        "alerts": 2,
+        "refused": 0,
+        "runs": [run["id"] for run in runs],
+    }
 
 
 async def test_alerts_that_cannot_be_taken_are_counted(site: Site) -> None:

@@ -1,0 +1,265 @@
+"""Makes the tables of the documents from the code: `python tests/docs/generate.py` rewrites every marked block in place.
+
+A block stands between `<!-- generated: NAME -->` and `<!-- end -->`; a test compares what stands there with what is made.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import click
+import yaml
+
+from remediator import metrics
+from remediator.actions.catalog import describe, load_catalog
+from remediator.actions.protocol import Action, Gate
+from remediator.cli import main
+from remediator.config import NOT_YET as SECTIONS_NOT_YET
+from remediator.config import config_schema
+from remediator.rules import form
+
+ROOT = Path(__file__).resolve().parents[2]
+MARKED = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+_NOT_YET = "**Not yet.** "
+_WORDS = {"integer": "whole number", "string": "text", "number": "number", "boolean": "`true` or `false`"}
+_PATTERNS = {  # the types that people write as text, told by their patterns
+    "y|w|d|h|m|s|ms": "duration",
+    "per": "limit",
+    "KMG": "size",
+}
+
+Schema = Mapping[str, Any]
+Row = tuple[str, str, str, str]
+
+
+def pages() -> list[Path]:
+    """Give the documents that people read: not the decisions, and not what `make bench` writes."""
+    return [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name != "performance.md")]
+
+
+def regenerated(text: str) -> str:
+    """Give a document with every marked block made anew. Raises KeyError for a block that nobody makes."""
+    return MARKED.sub(lambda found: f"{found[1]}{BLOCKS[found[2]]()}\n{found[3]}", text)
+
+
+# --- tables of keys ---
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+def keys(schema: Schema, defs: Schema, prefix: str = "", not_yet: Iterable[str] = ()) -> Iterator[Row]:
+    """Give a row for each key of one mapping: key, form, default, meaning."""
+    required = schema.get("required", ())
+    for key, about in schema["properties"].items():
+        default = "required" if key in required else _default(about)
+        later = _NOT_YET if key in not_yet else ""
+        yield f"`{prefix}{key}`", form_of(about, defs), default, later + about.get("description", "")
+
+
+def _default(about: Schema) -> str:
+    default = about.get("default")
+    if default is None or default in ([], {}):
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def form_of(about: Schema, defs: Schema) -> str:
+    """Say in words what a value may be."""
+    if "$ref" in about:
+        return _named(about["$ref"], defs)
+    if "anyOf" in about:
+        branches = [each for each in about["anyOf"] if each.get("type") != "null"]
+        return " or ".join(dict.fromkeys(form_of(each, defs) for each in branches))
+    if "enum" in about or "const" in about:
+        return ", ".join(f"`{word}`" for word in about.get("enum", [about.get("const")]))
+    if about.get("type") == "array":
+        return f"list of {form_of(about.get('items', {}), defs)}"
+    if about.get("type") == "object":
+        return "mapping"
+    for part, name in _PATTERNS.items():
+        if part in about.get("pattern", ""):
+            return name
+    return _WORDS.get(about.get("type", ""), "any value")
+
+
+def _named(reference: str, defs: Schema) -> str:
+    name = reference.rpartition("/")[2]
+    title = defs[name].get("title", name)
+    known = {"SecretName": "`{secret: NAME}`", "SecretReference": "`{secret: NAME}`"}
+    return known.get(name, title if title[0].islower() else "mapping")
+
+
+KEYS = ("Key", "Form", "Default", "Meaning")
+
+
+def _rule_part(name: str, not_yet: Iterable[str] = ()) -> Callable[[], str]:
+    def make() -> str:
+        defs = form.rules_schema()["$defs"]
+        return table(KEYS, keys(defs[name], defs, not_yet=not_yet))
+
+    return make
+
+
+def _rule_file() -> str:
+    schema = form.rules_schema()
+    return table(KEYS, keys(schema, schema["$defs"]))
+
+
+def config_keys() -> list[Row]:
+    """Give a row for each key of the configuration, with the keys below it as `section.key`."""
+    schema = config_schema()
+    return list(_sections(schema, schema["$defs"], ""))
+
+
+def _sections(schema: Schema, defs: Schema, prefix: str) -> Iterator[Row]:
+    for row, (key, about) in zip(keys(schema, defs, prefix), schema["properties"].items(), strict=True):
+        below = _below(about, defs)
+        if below is None:
+            yield row
+        else:
+            name = f"{prefix}{key}." + ("NAME." if about.get("additionalProperties") else "")
+            yield from _sections(below, defs, name)
+
+
+def _below(about: Schema, defs: Schema) -> Schema | None:
+    """Give the mapping that stands at a key, if it has keys of its own worth a row each."""
+    inside = about.get("additionalProperties")
+    candidates = [about, *about.get("anyOf", ()), *([inside] if isinstance(inside, dict) else [])]
+    named = [each["$ref"].rpartition("/")[2] for each in candidates if "$ref" in each]
+    return defs[named[0]] if named and named[0] != "SecretName" else None
+
+
+def _config() -> str:
+    later = "\n".join(
+        ["", "Refused as not yet there: " + ", ".join(f"`{key}`" for key in sorted(SECTIONS_NOT_YET)) + "."]
+    )
+    return table(KEYS, config_keys()) + "\n" + later
+
+
+# --- actions, metrics, commands ---
+
+
+def _actions() -> str:
+    catalog = load_catalog()
+    parts = [
+        table(
+            ("Action", "Effect", "May be repeated", "What it does"),
+            [
+                (f"[`{name}`](#{name.replace('.', '')})", each["effect"], each["idempotent"], each["summary"])
+                for name, each in ((name, describe(catalog[name])) for name in catalog)
+            ],
+        )
+    ]
+    return "\n\n".join([*parts, *(_action(action) for action in catalog.values())])
+
+
+def _action(action: Action[Any]) -> str:
+    about = describe(action)
+    text = (inspect.getdoc(type(action)) or "").partition("\nExample:")[0].strip()
+    schema = about["parameters"]
+    gates = {each.alias or name: _gate(each) for name, each in action.parameters.model_fields.items()}
+    rows = [(*row[:3], gates[row[0].strip("`")], row[3]) for row in keys(schema, schema.get("$defs", {}))]
+    needs = f" Needs the section `{action.section}` of the [configuration](configuration.md)." if action.section else ""
+    return "\n\n".join(
+        [
+            f"### {action.name}",
+            f"Effect: {about['effect']}. May be repeated: {about['idempotent']}.{needs}",
+            text,
+            table(("Parameter", "Form", "Default", "Gate", "Meaning"), rows),
+            f"```yaml steps\n{about['example'].rstrip()}\n```",
+        ]
+    )
+
+
+def _gate(field: Any) -> str:
+    """Name the gates that values from outside pass on their way into a parameter."""
+    found = [each for each in field.metadata if isinstance(each, Gate)] + list(_gates(field.annotation))
+    return ", ".join(dict.fromkeys(gate.value for gate in found))
+
+
+def _gates(annotation: Any) -> Iterator[Gate]:
+    for each in get_args(annotation):
+        if isinstance(each, Gate):
+            yield each
+        elif get_origin(each) is not None:
+            yield from _gates(each)
+
+
+def metric_rows() -> list[tuple[str, str, str, str]]:
+    """Give a row for each metric: name, kind, labels, meaning."""
+    rows = []
+    for collector in metrics.REGISTRY._collector_to_names:
+        family = next(iter(collector.describe()))
+        name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+        labels = ", ".join(f"`{label}`" for label in getattr(collector, "_labelnames", ()))
+        rows.append((f"`{name}`", family.type, labels, family.documentation))
+    return sorted(rows)
+
+
+def _metrics() -> str:
+    return table(("Metric", "Kind", "Labels", "Meaning"), metric_rows())
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Give every command by the words that call it."""
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {below}", each) for below, each in command.commands.items())
+        else:
+            yield name, command
+
+
+def _commands() -> str:
+    return "\n\n".join(_command(name, command) for name, command in commands())
+
+
+def _command(name: str, command: click.Command) -> str:
+    context = click.Context(command, info_name=f"remediator {name}")
+    shared = {"--config", "--output", "--url", "--token"}
+    rows = []
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not shared & set(parameter.opts):
+            takes = "" if parameter.is_flag else f" {parameter.make_metavar(context)}"
+            needed = "Required. " if parameter.required else ""
+            rows.append((f"`{', '.join(parameter.opts)}{takes}`", needed + (parameter.help or "")))
+    usage = " ".join(["remediator", name, *command.collect_usage_pieces(context)])
+    speaks = any("--url" in parameter.opts for parameter in command.params)
+    text = f"### {name}\n\n`{usage}`: {command.help}" + (" Asks the running daemon." if speaks else "")
+    return text + (f"\n\n{table(('Option', 'Meaning'), rows)}" if rows else "")
+
+
+def _example_configuration() -> str:
+    text = (ROOT / "deploy/remediator.example.yml").read_text()
+    yaml.safe_load(text)
+    return f"```yaml config\n{text.rstrip()}\n```"
+
+
+BLOCKS: Mapping[str, Callable[[], str]] = {
+    "rule-file-keys": _rule_file,
+    "rule-keys": _rule_part("RuleForm", form._NOT_YET),
+    "guard-keys": _rule_part("GuardForm", form._GUARDS_NOT_YET),
+    "step-keys": _rule_part("StepForm"),
+    "retry-keys": _rule_part("RetryForm"),
+    "verify-keys": _rule_part("VerifyForm"),
+    "configuration-keys": _config,
+    "example-configuration": _example_configuration,
+    "actions": _actions,
+    "metrics": _metrics,
+    "commands": _commands,
+}
+
+if __name__ == "__main__":
+    for page in pages():
+        page.write_text(regenerated(page.read_text()))
