@@ -223,6 +223,9 @@ class Engine:
     async def _claim_script(self, tx: Transaction, now: Timestamp, limit: int) -> tuple[list[Story], Timestamp | None]:
         if self._tasks and now - self._renewed_at > self.standing.lease / 2:
             await tx.renew(self.worker, now + self.standing.lease)  # so that we never claim from ourselves
+        due = await tx.next_due()
+        if due is None or due > now:
+            return [], due
         stories = list(await tx.claim(self.worker, now, now + self.standing.lease, limit))
         return stories, await tx.next_due()
 
@@ -243,8 +246,9 @@ class Engine:
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
+        if len(self._tasks) == _CAPACITY:
+            self.look()  # there is room again for what is due
         self._tasks.discard(task)
-        self.look()
         if not task.cancelled() and task.exception() is not None:
             _log.error("a worker stopped on a defect; its run will be claimed again", exc_info=task.exception())
 
@@ -313,8 +317,8 @@ class Engine:
                 continue
             record.tell_story(settled)
             self._go_on(taken)
-            if not isinstance(effect, Call):
-                self.look()
+            if isinstance(effect, Rest):
+                self.look()  # it may be due before anything that is waited for
             return settled.saved(), effect
 
     async def _settle_script(
@@ -329,11 +333,11 @@ class Engine:
         if before.state is State.WAITING and not self._in_force(before):
             because = "its rule was changed or taken away before it began"
             story = story.move(State.CANCELLED, now, Reason.RULE_CHANGED, because)
-            await keep(tx, before, story, Ended(), self.standing, now)
+            taken.due = await keep(tx, before, story, Ended(), self.standing, now)
             await self._take_up_again(tx, await tx.release(before.id), None, now, taken)
             return story, Ended(), taken
         story, effect = await settle(tx, story, rule, self.standing, now)
-        await keep(tx, before, story, effect, self.standing, now)
+        taken.due = await keep(tx, before, story, effect, self.standing, now)
         if not story.run.open and story.run.target is not None and rule.name in self.rules.by_name:
             waiting = await tx.deferred(rule.name, story.run.target)
             await self._take_up_again(tx, waiting, self.rules.by_name[rule.name], now, taken)

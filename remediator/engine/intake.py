@@ -141,7 +141,7 @@ async def take_up(
             else:
                 later.append(story)
                 decisions.append(Decided(episode=episode.id, rule=rule.name, run=run_id, at=now, target=target))
-                taken.due = taken.due or (story.run.due_at or now) <= now
+                taken.due = True
             taken.stories.append(story)
             if target is not None:
                 joined.note(story.run, rule.name, target)
@@ -210,8 +210,8 @@ async def _begin(tx: Transaction, story: Story, rule: Rule, standing: Standing, 
         taken.begun.append((story, effect))
     else:
         await tx.add([story])
-        await wake_others(tx, before, story.run, effect, now)
-        taken.due = taken.due or (story.run.due_at is not None and story.run.due_at <= now)
+        woke = await wake_others(tx, before, story.run, effect, now)
+        taken.due = taken.due or woke or story.run.due_at is not None
     return story
 
 

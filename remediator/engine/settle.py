@@ -76,18 +76,19 @@ async def settle(tx: Transaction, story: Story, rule: Rule, standing: Standing, 
     return story, effect
 
 
-async def keep(tx: Transaction, before: Run, story: Story, effect: Effect, standing: Standing, now: Timestamp) -> None:
-    """Keep a settled run, and wake what its new state lets go. Raises StaleLease."""
+async def keep(tx: Transaction, before: Run, story: Story, effect: Effect, standing: Standing, now: Timestamp) -> bool:
+    """Keep a settled run, and wake what its new state lets go; tells whether that was anything. Raises StaleLease."""
     await tx.save(story, standing.worker, now + standing.lease if isinstance(effect, Call) else None)
-    await wake_others(tx, before, story.run, effect, now)
+    return await wake_others(tx, before, story.run, effect, now)
 
 
-async def wake_others(tx: Transaction, before: Run, after: Run, effect: Effect, now: Timestamp) -> None:
+async def wake_others(tx: Transaction, before: Run, after: Run, effect: Effect, now: Timestamp) -> bool:
     """Wake the runs that waited for this one: for its rule and target, for its lock, or for its place."""
     had_place = before.state.at_work or before.reason is Reason.MAX_RUNNING
     has_place = after.state.at_work or after.reason is Reason.MAX_RUNNING
     if isinstance(effect, Ended) or (had_place and not has_place):
-        await tx.wake_waiting(after, had_place and not has_place, now)
+        return await tx.wake_waiting(after, had_place and not has_place, now) > 0
+    return False
 
 
 async def _admit(

@@ -7,6 +7,8 @@ import secrets
 from remediator.model.time import Timestamp
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]  # ten bits at a time: an id is made for every body
+_SHIFTS = range(120, -1, -10)
 _newest = 0
 
 
@@ -18,10 +20,13 @@ def new_id(now: Timestamp) -> str:
     global _newest  # noqa: PLW0603 - one process, one sequence
     number = (int(now * 1000) << 80) | secrets.randbits(80)
     _newest = _newest + 1 if number >> 80 == _newest >> 80 else number
-    return "".join(_ALPHABET[(_newest >> shift) & 31] for shift in range(125, -1, -5))
+    return _write(_newest)
 
 
 def id_floor(instant: Timestamp) -> str:
     """Give the smallest id that can have been made at an instant: ids from before it sort below."""
-    number = max(0, int(instant * 1000)) << 80
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return _write(max(0, int(instant * 1000)) << 80)
+
+
+def _write(number: int) -> str:
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])

@@ -28,7 +28,10 @@ class Mode(StrEnum):
     @property
     def rank(self) -> int:
         """Give the place on the ladder, `off` lowest."""
-        return tuple(Mode).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {mode: rank for rank, mode in enumerate(Mode)}
 
 
 def lowest(*modes: Mode) -> Mode:

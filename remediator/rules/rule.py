@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from remediator.actions.protocol import Action, Effect
@@ -89,7 +90,7 @@ class Verify:
     checks: tuple[StepRule, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
     """What to do about which alerts."""
 
@@ -121,12 +122,12 @@ class Rule:
     labels: Mapping[str, str] = field(default_factory=dict)
     vars: Mapping[str, Any] = field(default_factory=dict)  # as they were when the rule was loaded
 
-    @property
+    @cached_property
     def writes(self) -> bool:
         """Tell whether any of its own steps writes: such a rule has a cooldown and takes a lock."""
         return any(step.effect is Effect.WRITE for step in (*self.steps, *self.undo))
 
-    @property
+    @cached_property
     def names(self) -> frozenset[str]:
         """Give the top-level names that any of its templates use."""
         steps = (*self.facts, *self.steps, *self.undo, *self.on_success, *self.on_failure, *self.on_blocked)

@@ -150,8 +150,8 @@ class Transaction(Protocol):
     async def wake_held(self, now: Timestamp) -> None:
         """Make due all that a pause holds."""
 
-    async def wake_waiting(self, closed: Run, place_free: bool, now: Timestamp) -> None:
-        """Make due what waited for this run: its rule and target, its lock, and its place under `max_running`."""
+    async def wake_waiting(self, closed: Run, place_free: bool, now: Timestamp) -> int:
+        """Make due what waited for this run: its rule and target, its lock, and its place. Gives how many."""
 
     async def next_due(self) -> Timestamp | None:
         """Say when the next run that nobody holds is due."""
