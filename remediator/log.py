@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Literal
 
 import structlog
+
+from remediator.actions.bounds import visible
 
 
 def configure_log(level: str, style: Literal["auto", "console", "json"]) -> None:
@@ -19,8 +22,8 @@ def configure_log(level: str, style: Literal["auto", "console", "json"]) -> None
     ]
     last: list[structlog.typing.Processor]
     if console:
-        # Strings are shown quoted, so that nothing in a label can steer the terminal.
-        last = [_without_nothing, structlog.dev.ConsoleRenderer(repr_native_str=True, colors=sys.stderr.isatty())]
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False, pad_event_to=20)
+        last = [_for_the_eye, renderer]
     else:
         last = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     structlog.configure(
@@ -41,8 +44,16 @@ def configure_log(level: str, style: Literal["auto", "console", "json"]) -> None
     root.setLevel(logging.WARNING)
 
 
-def _without_nothing(
+def _for_the_eye(
     logger: structlog.typing.WrappedLogger, name: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Leave out what isn't there: a terminal has little room."""
-    return {key: value for key, value in event.items() if value is not None}
+    """Leave out what isn't there, and make harmless what is: nothing in a label may steer the terminal."""
+    return {key: _harmless(value) for key, value in event.items() if value is not None}
+
+
+def _harmless(value: object) -> object:
+    if isinstance(value, str):
+        return visible(str(value))
+    if isinstance(value, list | dict):
+        return visible(json.dumps(value, ensure_ascii=False, default=str))
+    return value

@@ -93,6 +93,8 @@ async def fetch(call: Call, context: Context) -> Answer | Outcome:
             return Outcome(Result.ERROR, error=f"{_place(url)} redirects more than {_REDIRECTS} times")
     except TimeoutError:
         words = f"no complete answer after {time.perf_counter() - began:.1f} s"
+    except aiohttp.ClientConnectorError as error:
+        words = f"can't connect: {error.os_error.strerror or error.os_error}"
     except (aiohttp.ClientError, OSError, ValueError) as error:
         words = f"{error}" or type(error).__name__
     where = _safe(call, f"{call.method} {_place(call.url)}: {words}")

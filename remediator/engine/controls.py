@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import structlog
 from msgspec.structs import replace
 
 from remediator.engine.engine import Engine
@@ -13,6 +14,8 @@ from remediator.model.identity import new_id
 from remediator.model.run import Control, ControlKind, Event, EventKind, State
 from remediator.model.time import Seconds, Timestamp, format_duration
 from remediator.store.protocol import Transaction
+
+_log = structlog.get_logger("remediator")
 
 
 class Impossible(RemediatorError):
@@ -29,6 +32,7 @@ async def pause(
         until=None if span is None else now + span,
     )  # fmt: skip
     await engine.store.transact(partial(_lay, control=control, now=now))
+    _log.warning("paused", by=author, reason=reason, rule=rule, target=target, seconds=span)
     return control
 
 
@@ -44,6 +48,7 @@ async def resume(
 
     now = engine.clock.now()
     lifted = await engine.store.transact(script)
+    _log.warning("resumed", by=author, reason=reason, rule=rule, target=target, pauses=len(lifted))
     engine.look()
     return lifted
 
@@ -59,6 +64,7 @@ async def lift(engine: Engine, control_id: str, author: str, reason: str) -> Con
 
     now = engine.clock.now()
     lifted = await engine.store.transact(script)
+    _log.warning("resumed", by=author, reason=reason, control=control_id)
     engine.look()
     return lifted
 
@@ -95,6 +101,7 @@ async def _order(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str, 
 
     now = engine.clock.now()
     await engine.store.transact(script)
+    _log.warning(f"{kind} ordered", run=run_id, by=by[0], reason=by[1], outcome=outcome)
     engine.look()
 
 

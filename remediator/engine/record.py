@@ -25,7 +25,7 @@ def tell_story(story: Story) -> None:
             case EventKind.REFUSED:
                 metrics.GUARD_REFUSALS.labels(guard=str(event.data["reason"])).inc()
             case EventKind.STEP_STARTED:
-                _log.info("step started", **_whose(story), step=event.data["uses"], with_=event.data["parameters"])
+                _log.info("step started", **_whose(story), uses=event.data["uses"], parameters=event.data["parameters"])
             case EventKind.STEP_ENDED:
                 _tell_step(story, event)
             case EventKind.PROPOSED:
