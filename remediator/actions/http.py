@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -94,7 +95,8 @@ async def fetch(call: Call, context: Context) -> Answer | Outcome:
     except TimeoutError:
         words = f"no complete answer after {time.perf_counter() - began:.1f} s"
     except aiohttp.ClientConnectorError as error:
-        words = f"can't connect: {error.os_error.strerror or error.os_error}"
+        number = error.os_error.errno
+        words = f"can't connect: {os.strerror(number) if number and number > 0 else error.os_error}"
     except (aiohttp.ClientError, OSError, ValueError) as error:
         words = f"{error}" or type(error).__name__
     where = _safe(call, f"{call.method} {_place(call.url)}: {words}")

@@ -279,6 +279,18 @@ def _depends(path: Path, detail: ErrorDetails, unsure: Sequence[Path]) -> bool:
     return above and detail["type"] in {"value_error", "assertion_error"}
 
 
+# What pydantic calls the kinds of JSON, in the words of people who write YAML.
+_PLAIN = {
+    "a valid array": "a list",
+    "an object": "a mapping",
+    "a valid dictionary": "a mapping",
+    "a valid string": "a text",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+}
+
+
 def _sentence(model: type[Parameters], path: Path, detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         known = _known(model) if len(path) == 1 else {}
@@ -288,6 +300,8 @@ def _sentence(model: type[Parameters], path: Path, detail: ErrorDetails) -> str:
         return "it is required, and missing"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = message.replace("Input should be", "it should be", 1)
+    for theirs, plain in _PLAIN.items():
+        message = message.replace(theirs, plain)
     return message if detail["type"] == "value_error" else f"{message}, and is {shown(detail['input'])}"
 
 
