@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import click
-import yaml
+from prometheus_client.metrics import MetricWrapperBase
 
 from remediator import metrics
 from remediator.actions.catalog import describe, load_catalog
@@ -20,6 +20,7 @@ from remediator.actions.protocol import Action, Gate
 from remediator.cli import main
 from remediator.config import NOT_YET as SECTIONS_NOT_YET
 from remediator.config import config_schema
+from remediator.forms import Form, schema_of
 from remediator.rules import form
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +70,8 @@ def _default(about: Schema) -> str:
     default = about.get("default")
     if default is None or default in ([], {}):
         return ""
+    if "KMG" in str(about):
+        return f"`{default // 1024**2}MiB`" if default % 1024**2 == 0 else f"`{default // 1024}KiB`"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
@@ -101,17 +104,12 @@ def _named(reference: str, defs: Schema) -> str:
 KEYS = ("Key", "Form", "Default", "Meaning")
 
 
-def _rule_part(name: str, not_yet: Iterable[str] = ()) -> Callable[[], str]:
+def _form(model: type[Form], not_yet: Iterable[str] = ()) -> Callable[[], str]:
     def make() -> str:
-        defs = form.rules_schema()["$defs"]
-        return table(KEYS, keys(defs[name], defs, not_yet=not_yet))
+        schema = schema_of(model)
+        return table(KEYS, keys(schema, schema.get("$defs", {}), not_yet=not_yet))
 
     return make
-
-
-def _rule_file() -> str:
-    schema = form.rules_schema()
-    return table(KEYS, keys(schema, schema["$defs"]))
 
 
 def config_keys() -> list[Row]:
@@ -197,10 +195,12 @@ def _gates(annotation: Any) -> Iterator[Gate]:
 def metric_rows() -> list[tuple[str, str, str, str]]:
     """Give a row for each metric: name, kind, labels, meaning."""
     rows = []
-    for collector in metrics.REGISTRY._collector_to_names:
+    for collector in vars(metrics).values():
+        if not isinstance(collector, MetricWrapperBase):
+            continue
         family = next(iter(collector.describe()))
         name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
-        labels = ", ".join(f"`{label}`" for label in getattr(collector, "_labelnames", ()))
+        labels = ", ".join(f"`{label}`" for label in collector._labelnames)
         rows.append((f"`{name}`", family.type, labels, family.documentation))
     return sorted(rows)
 
@@ -240,21 +240,14 @@ def _command(name: str, command: click.Command) -> str:
     return text + (f"\n\n{table(('Option', 'Meaning'), rows)}" if rows else "")
 
 
-def _example_configuration() -> str:
-    text = (ROOT / "deploy/remediator.example.yml").read_text()
-    yaml.safe_load(text)
-    return f"```yaml config\n{text.rstrip()}\n```"
-
-
 BLOCKS: Mapping[str, Callable[[], str]] = {
-    "rule-file-keys": _rule_file,
-    "rule-keys": _rule_part("RuleForm", form._NOT_YET),
-    "guard-keys": _rule_part("GuardForm", form._GUARDS_NOT_YET),
-    "step-keys": _rule_part("StepForm"),
-    "retry-keys": _rule_part("RetryForm"),
-    "verify-keys": _rule_part("VerifyForm"),
+    "rule-file-keys": _form(form.RuleFileForm),
+    "rule-keys": _form(form.RuleForm, form._NOT_YET),
+    "guard-keys": _form(form.GuardForm, form._GUARDS_NOT_YET),
+    "step-keys": _form(form.StepForm),
+    "retry-keys": _form(form.RetryForm),
+    "verify-keys": _form(form.VerifyForm),
     "configuration-keys": _config,
-    "example-configuration": _example_configuration,
     "actions": _actions,
     "metrics": _metrics,
     "commands": _commands,
