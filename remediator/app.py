@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from watchfiles import awatch
 
 from remediator import __version__, metrics
 from remediator.actions.catalog import Catalog, load_catalog
-from remediator.config import LoadedConfig, load_config, settings
+from remediator.config import STALE_AFTER, LoadedConfig, load_config, settings
 from remediator.engine import Engine, Standing, SystemClock
 from remediator.engine.controls import pause
 from remediator.errors import ConfigurationError, InvalidRules, StoreError
@@ -28,7 +29,7 @@ from remediator.model.run import Event, EventKind, Mode
 from remediator.receive import Limits
 from remediator.rules.load import Loaded, load_rules
 from remediator.rules.parameters import ParameterTemplates
-from remediator.rules.rule import StepRule
+from remediator.rules.rule import Retry, StepRule
 from remediator.rules.templates import Expression
 from remediator.store.protocol import Transaction
 from remediator.store.sqlite import SqliteStore, open_store
@@ -70,22 +71,29 @@ def standing_of(loaded: LoadedConfig, catalog: Catalog) -> Standing:
         hosts=tuple(config.http.allow),
         public_url=config.public_url or f"http://{config.listen}",
         resolved_check=_resolved_check(catalog) if config.alertmanager is not None else None,
+        presence_check=_asks_alertmanager(catalog) if config.alertmanager is not None else None,
+        stale_after=config.alertmanager.stale_after if config.alertmanager is not None else STALE_AFTER,
+    )
+
+
+def _asks_alertmanager(catalog: Catalog) -> StepRule:
+    """Make the read step that asks Alertmanager's API for the alerts of a run's name."""
+    action = catalog["alertmanager.alerts"]
+    match = '{alertname="{{ labels.alertname }}"}'
+    return StepRule(
+        uses=action.name,
+        action=action,
+        parameters=ParameterTemplates({"match": match}, action.parameters),
+        timeout=10.0,
+        retry=Retry(attempts=3, backoff=1.0),
     )
 
 
 def _resolved_check(catalog: Catalog) -> StepRule:
     """Make the check behind `resolved: true`: Alertmanager's API knows sooner than its webhook tells."""
-    action = catalog["alertmanager.alerts"]
-    match = '{alertname="{{ labels.alertname }}"}'
     mine = "alerts | map(attribute='fingerprint') | list"
-    return StepRule(
-        uses=action.name,
-        action=action,
-        parameters=ParameterTemplates({"match": match}, action.parameters),
-        id="resolved",
-        expect=Expression(f"result.alerts | map(attribute='fingerprint') | select('in', {mine}) | list | length == 0"),
-        timeout=10.0,
-    )
+    expect = f"result.alerts | map(attribute='fingerprint') | select('in', {mine}) | list | length == 0"
+    return replace(_asks_alertmanager(catalog), id="resolved", expect=Expression(expect), retry=None)
 
 
 class Daemon:
@@ -150,8 +158,9 @@ class Daemon:
         self._trouble = "stopping"
         status = 0
         for task in done - {stopping}:
-            status = 1
-            _log.error("the daemon stops on a defect", exc_info=task.exception())
+            if task.exception() is not None:  # the watchers end by themselves once we are to stop
+                status = 1
+                _log.error("the daemon stops on a defect", exc_info=task.exception())
         status = 1 if self.store.broken else status
         scheduler.shutdown(wait=False)
         _log.info("draining: steps at work may end", seconds=DRAIN_SECONDS)

@@ -19,9 +19,12 @@ from pydantic import model_validator as check_whole
 from remediator.document import Document, Fault, nearest, not_json, read_document
 from remediator.errors import ConfigurationError
 from remediator.forms import Duration, Form, LimitSpan, LimitText, faults_of, parse_limit, schema_of, wrong_type
+from remediator.model.time import Seconds
 
 DEFAULT_FILE = "remediator.yml"
 MEBIBYTE = 1024 * 1024
+
+STALE_AFTER: Seconds = 18_000.0
 
 NOT_YET = frozenset(
     {"windows", "notices", "access", "ssh", "fly", "kubernetes", "postgres", "pagerduty", "slack", "notify", "report"}
@@ -170,7 +173,7 @@ class Alertmanager(Form):
     """The Alertmanager whose API is asked what fires and what is silenced."""
 
     url: HttpUrl
-    stale_after: Duration = Field(18_000.0, description="An alert not heard of for so long starts nothing.")
+    stale_after: Duration = Field(STALE_AFTER, description="An alert not heard of for so long starts nothing.")
 
 
 class Exec(Form):

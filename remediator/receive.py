@@ -196,7 +196,8 @@ def track(
     for alert in alerts:
         episode = known.get(alert.fingerprint)
         if alert.status is AlertStatus.FIRING:
-            if episode is None or (episode.ended_at is not None and alert.starts_at > episode.ended_at):
+            over = episode is not None and episode.ended_at is not None
+            if episode is None or (over and (episode.lost or alert.starts_at > (episode.ended_at or now))):
                 tracked.clamped += alert.starts_at > now
                 episode = _open(alert, notification, next(ids), None)
                 tracked.opened[episode.id] = episode

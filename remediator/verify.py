@@ -18,11 +18,14 @@ class Judgement(StrEnum):
     UNREADABLE = "unreadable"
 
 
-def judge(checks: Sequence[Step], resolved: bool | None) -> Judgement:
-    """Judge one poll. `resolved` is None where the rule doesn't ask for it. A false check outweighs an unreadable one."""
+def judge(checks: Sequence[Step], resolved: bool | None, *, unheard: bool = False) -> Judgement:
+    """Judge one poll. `resolved` is None where the rule doesn't ask for it. A false check outweighs an unreadable one.
+
+    `unheard` says that alerts are no longer firing only because nothing was heard of them: that proves nothing.
+    """
     if resolved is False or any(check.state is StepState.FAILED and check.refuted for check in checks):
         return Judgement.FALSE
-    if any(check.state not in (StepState.SUCCEEDED, StepState.SKIPPED) for check in checks):
+    if unheard or any(check.state not in (StepState.SUCCEEDED, StepState.SKIPPED) for check in checks):
         return Judgement.UNREADABLE
     return Judgement.HOLDS
 

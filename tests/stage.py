@@ -171,7 +171,7 @@ class Stage:
         while calm < 25:
             await asyncio.sleep(0)
             busy = len(self.engine._tasks) > self.holding  # workers that do not wait for an action that the test holds
-            waiting = self.engine._portions or self.engine._due.is_set() or len(self.clock.parked) < 2
+            waiting = self.engine._portions or self.engine._due.is_set() or len(self.clock.parked) < 3
             calm = 0 if busy or waiting else calm + 1
             assert self._work is not None
             if self._work.done():

@@ -38,7 +38,9 @@ class Surroundings:
     alerts: Sequence[Episode] = ()  # filled where the rule asks for them
     hosts: Sequence[str] = ()  # `http.allow`
     public_url: str = ""
+    lost: int = 0  # how many of its alerts were closed without anybody saying that they resolved
     resolved_check: StepRule | None = None  # asks Alertmanager's API, where one is configured
+    presence_check: StepRule | None = None  # likewise, before admission: still there, and not silenced?
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ def _waiting(story: Story, rule: Rule, around: Surroundings) -> Move:
     over = _cancelled(story, around)
     if over is not None:
         return over, None
+    if around.firing == 0 and around.lost:
+        return story.move(State.CANCELLED, now, Reason.LOST, "nothing was heard of its alerts for too long"), None
     if around.firing == 0:
         return story.move(State.CANCELLED, now, Reason.RESOLVED, "its alerts resolved before it began"), None
     mode = lowest(around.mode, rule.mode)
@@ -129,16 +133,29 @@ def _facts(story: Story, rule: Rule, around: Surroundings) -> Move:
     read_at = max((step.ended_at for step in known if step.ended_at is not None), default=None)
     if read_at is not None and around.now - read_at > FACTS_AGE:
         story = replace_steps(story, tuple(step for step in story.steps if step.phase is not Phase.FACTS))
-    story, found = _go(story, Course(Phase.FACTS, rule.facts, hosts=around.hosts), rule, around)
+    facts = (*rule.facts, *((around.presence_check,) if around.presence_check is not None else ()))
+    story, found = _go(story, Course(Phase.FACTS, facts, hosts=around.hosts), rule, around)
     if isinstance(found, Call):
         return story, found
     if isinstance(found, Wait):
         return story.rest(found.until, around.now, Reason.FACTS), Rest()
     if isinstance(found, Failed | Interrupted):
         step = found.step
-        because = f"the fact {step.id} could not be read: {step.error}"
+        because = f"the fact {step.id or step.uses} could not be read: {step.error}"
         return block(story, rule, Reason.FACTS, because, around.now), None
-    return story, None
+    return (story if around.presence_check is None else _presence(story, rule, around)), None
+
+
+def _presence(story: Story, rule: Rule, around: Surroundings) -> Story:
+    """Judge what Alertmanager's API says of the run's alerts: gone means resolved, suppressed starts nothing."""
+    told = story.of(Phase.FACTS)[-1].result
+    mine = {alert.fingerprint for alert in around.alerts if alert.firing}
+    there = [each for each in told["alerts"] if each["fingerprint"] in mine]
+    if not there:
+        return story.move(State.CANCELLED, around.now, Reason.RESOLVED, "Alertmanager no longer has its alerts")
+    if all(each["state"] == "suppressed" for each in there):
+        return block(story, rule, Reason.SILENCED, "its alerts are silenced or inhibited in Alertmanager", around.now)
+    return story
 
 
 def replace_steps(story: Story, steps: tuple[Step, ...]) -> Story:
@@ -356,6 +373,7 @@ def _poll(
     """Poll all checks once. Gives an effect while that isn't done, then what the poll came to, in words too."""
     run, now = story.run, around.now
     resolved = None if not verify.resolved or around.resolved_check is not None else around.firing == 0
+    unheard = resolved is True and around.lost > 0  # gone quiet is not resolved
     if run.poll_at is not None and now < run.poll_at and not (resolved and run.good_since is None):
         return _rest_between_polls(story, run.poll_at, now), Rest(), None
     checks = verify.checks
@@ -368,7 +386,7 @@ def _poll(
     if isinstance(found, Wait):
         return _rest_between_polls(story, found.until, now), Rest(), None
     polled = tuple(step for step in story.of(Phase.VERIFY) if step.attempt >= run.poll)
-    judgement = judge(polled, resolved)
+    judgement = judge(polled, resolved, unheard=unheard)
     good_since = (run.good_since if run.good_since is not None else now) if judgement is Judgement.HOLDS else None
     return story.with_run(good_since=good_since), None, (judgement, doubts(polled, resolved))
 

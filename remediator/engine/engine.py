@@ -26,7 +26,7 @@ from remediator.execute import Call, conclude, perform, redacted
 from remediator.match import Index
 from remediator.model.alert import Episode, Notification
 from remediator.model.identity import new_id
-from remediator.model.run import Reason, Run, State
+from remediator.model.run import Event, EventKind, Reason, Run, State
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
 from remediator.rules.load import compile_rule
@@ -40,6 +40,8 @@ _WAITING_ALERTS = 100_000  # alerts taken off the wire and not yet kept; past th
 _CAPACITY = 128  # runs that this process has in hand at once
 _IDLE = 5.0  # seconds: due runs are looked for at least this often, in case a waker was lost
 _STORE_RETRY = 0.5
+_LOSE_EVERY = 60.0
+_RULES_TOLD = 1000  # names and hashes in one line of history
 
 
 class Overloaded(Exception):
@@ -102,8 +104,15 @@ class Engine:
         """Put another set of rules and settings in force, all at once."""
         now = self.clock.now()
         definitions = {rule.hash: rule.definition for rule in rules.rules}
-        await self.store.transact(lambda tx: tx.keep_rules(definitions, now))
         changed = {rule.hash for rule in self.rules.rules} != set(definitions)
+        data = {"rules": {rule.name: rule.hash for rule in rules.rules[:_RULES_TOLD]}, "mode": standing.mode}
+        loaded = Event(at=now, kind=EventKind.RULES_LOADED, run=None, data={"count": len(rules.rules), **data})
+
+        async def script(tx: Transaction) -> None:
+            await tx.keep_rules(definitions, now)
+            await tx.append([loaded])
+
+        await self.store.transact(script)
         self.rules, self.settings = rules, settings
         self.standing = replace(standing, worker=self.worker)
         self._index = Index(rules.rules)
@@ -191,10 +200,37 @@ class Engine:
 
     async def run(self) -> None:
         """Take in, claim and carry on, until cancelled."""
+        await self._lose()  # before anything is claimed: what was not heard of while we were away starts nothing
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take_in())
+            group.create_task(self._keep_losing())
             group.create_task(self._claim())
             group.create_task(self._renew())
+
+    async def _keep_losing(self) -> None:
+        while True:
+            await self.clock.wait(asyncio.Event(), _LOSE_EVERY)
+            try:
+                await self._lose()
+            except StoreError as error:
+                _log.error("can't close the alerts that nothing was heard of", error=str(error))
+
+    async def _lose(self) -> None:
+        """Close as lost the alerts that were not heard of for too long, and look again at their runs."""
+        now, before = self.clock.now(), self.clock.now() - self.standing.stale_after
+
+        async def script(tx: Transaction) -> int:
+            lost = await tx.lose(before, now)
+            if lost:
+                await tx.wake([run.id for run in await tx.runs_of([each.id for each in lost]) if run.open], now)
+                data = {"alerts": len(lost), "fingerprints": [each.fingerprint for each in lost[:20]]}
+                await tx.append([Event(at=now, kind=EventKind.LOST, run=None, data=data)])
+            return len(lost)
+
+        lost = await self.store.transact(script)
+        if lost:
+            _log.warning("alerts closed as lost", alerts=lost, not_heard_of_for_seconds=self.standing.stale_after)
+            self.look()
 
     def look(self) -> None:
         """Look for due runs now."""

@@ -33,7 +33,9 @@ class Standing:
     max_running: int | None = 10
     hosts: Sequence[str] = ()
     public_url: str = ""
-    resolved_check: StepRule | None = None
+    resolved_check: StepRule | None = None  # for `verify.resolved`, and
+    presence_check: StepRule | None = None  # before admission: both ask Alertmanager's API, where one is configured
+    stale_after: Seconds = 5 * 3600.0
     worker: str = "worker"
     lease: Seconds = 60.0
 
@@ -41,8 +43,7 @@ class Standing:
 async def surroundings(tx: Transaction, run: Run, rule: Rule, standing: Standing, now: Timestamp) -> Surroundings:
     """Read what a run's next move depends on."""
     watch = await tx.watch(run.id)
-    by_api = rule.verify is not None and rule.verify.resolved and standing.resolved_check is not None
-    alerts = await tx.alerts_of(run.id) if by_api or _uses_alerts(rule) else ()
+    alerts = await tx.alerts_of(run.id) if standing.presence_check is not None or "alerts" in rule.names else ()
     return Surroundings(
         now=now,
         mode=standing.mode,
@@ -52,12 +53,10 @@ async def surroundings(tx: Transaction, run: Run, rule: Rule, standing: Standing
         alerts=alerts,
         hosts=standing.hosts,
         public_url=standing.public_url,
+        lost=watch.lost,
         resolved_check=standing.resolved_check,
+        presence_check=standing.presence_check,
     )
-
-
-def _uses_alerts(rule: Rule) -> bool:
-    return "alerts" in rule.names
 
 
 async def settle(tx: Transaction, story: Story, rule: Rule, standing: Standing, now: Timestamp) -> tuple[Story, Effect]:
@@ -71,7 +70,7 @@ async def settle(tx: Transaction, story: Story, rule: Rule, standing: Standing, 
         if rested:
             effect = Rest()
             break
-    if story.run.state is State.PLANNED and around.firing == 0:
+    if story.run.state is State.PLANNED and around.firing == 0 and not around.lost:
         story = story.with_run(healed_at=now)
     return story, effect
 

@@ -110,10 +110,12 @@ class Reason(StrEnum):
     # blocked, by what the rule needs
     UNSAFE_VALUE = "unsafe_value"
     TEMPLATE_ERROR = "template_error"
+    SILENCED = "silenced"  # or inhibited, as Alertmanager's API says
     # cancelled
     RESOLVED = "resolved"
     OPERATOR = "operator"  # also: an unknown run that a person settled
     RULE_CHANGED = "rule_changed"
+    LOST = "lost"  # nothing was heard of its alerts for `alertmanager.stale_after`
     JOINED = "joined"  # its target turned out to be that of an older run that still waits; its alerts went there
     OFF = "off"  # the mode fell to `off` while it waited
     # failed
@@ -259,6 +261,7 @@ class EventKind(StrEnum):
     STEP_ENDED = "step.ended"
     CONTROL_LAID = "control.laid"
     CONTROL_LIFTED = "control.lifted"
+    LOST = "alerts.lost"  # not heard of for too long
     RULES_LOADED = "rules.loaded"
     DAEMON_STARTED = "daemon.started"
     DAEMON_STOPPED = "daemon.stopped"

@@ -26,6 +26,7 @@ class Watch(msgspec.Struct, frozen=True):
 
     firing: int
     first_seen: Timestamp | None  # the earliest among those that fire
+    lost: int = 0  # closed without anybody saying that they resolved
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -86,6 +87,9 @@ class Transaction(Protocol):
         self, opened: Sequence[Episode], seen: Sequence[tuple[int, Timestamp]], closed: Sequence[tuple[int, Timestamp]]
     ) -> None:
         """Open new episodes, note that some were heard of again, and close some."""
+
+    async def lose(self, before: Timestamp, now: Timestamp) -> Sequence[Episode]:
+        """Close as lost the open episodes that were last heard of before then, and give them."""
 
     async def firing(self, name: str | None = None) -> Sequence[Episode]:
         """Give the episodes that are open, of one alert name or all."""

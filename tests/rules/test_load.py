@@ -404,7 +404,7 @@ def test_p11_a_half_written_file_gives_problems_or_rules(tmp_path: Path, length:
             "bad-parameter",
             "'lines'",
         ),
-        (plain("undo: [{uses: fly.logs, with: {app: 3}}]"), 9, 41, "undo[0].with.app", "bad-parameter", "string"),
+        (plain("undo: [{uses: fly.logs, with: {app: 3}}]"), 9, 41, "undo[0].with.app", "bad-parameter", "text"),
         (
             plain("undo: [{uses: fly.logs, with: {app: '{{ x'}}]"),
             9,

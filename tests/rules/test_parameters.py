@@ -128,7 +128,7 @@ def test_p10_what_a_gate_refuses_names_its_parameter(values: dict[str, Any], say
         ({"method": "{{ labels.app }}"}, "method: `{{ labels.app }}` gives 'web': this parameter takes numbers"),
         ({"ok": "{{ facts.names }}"}, "no text from outside"),
         ({"login": "{{ facts.map }}"}, "login"),
-        ({"count": "{{ facts.count / 2 }}"}, "count: it should be a valid integer"),
+        ({"count": "{{ facts.count / 2 }}"}, "count: it should be a whole number"),
         ({"force": True, "count": "{{ facts.count + 3 }}"}, "force works on 5 at most"),
         ({"count": "x{{ labels.app }}"}, "count: "),
         ({"url": "{{ labels.app"}, "url: "),
@@ -196,7 +196,7 @@ def test_a_preview_refuses_what_is_unsafe_or_wrong_beside_what_is_not_known() ->
     """A plan is refused before it is shown."""
     with pytest.raises(UnsafeValue, match="option"):
         templates(argv=["{{ labels.evil }}", "{{ steps.logs.result }}"]).preview(SCOPE)
-    with pytest.raises(TemplateError, match="count: it should be a valid integer"):
+    with pytest.raises(TemplateError, match="count: it should be a whole number"):
         templates(argv=["{{ steps.logs.result }}"], count="{{ facts.count / 2 }}").preview(SCOPE)
     with pytest.raises(TemplateError, match="url: "):
         templates(url="{{ labels.app").preview(SCOPE)
@@ -210,17 +210,17 @@ def test_a_preview_refuses_what_is_unsafe_or_wrong_beside_what_is_not_known() ->
     [
         ({"argvv": []}, "argvv", "there is no parameter 'argvv'; did you mean 'argv'?"),
         ({"zzz": "{{ broken"}, "zzz", "there is argv, env, cwd, url, pair, json, login,"),
-        ({"argv": "true"}, "argv", "it should be a valid array, and is 'true'"),
+        ({"argv": "true"}, "argv", "it should be a list, and is 'true'"),
         ({"argv": []}, "argv", "at least 1 item"),
-        ({"argv": ["sleep", 5]}, "argv[1]", "it should be a valid string, and is 5"),
-        ({"argv": {"a": "{{ labels.app }}"}}, "argv", "it should be a valid array"),
+        ({"argv": ["sleep", 5]}, "argv[1]", "it should be a text, and is 5"),
+        ({"argv": {"a": "{{ labels.app }}"}}, "argv", "it should be a list"),
         ({"argv": ["{{ labels.app", "x"]}, "argv[0]", "can't be read"),
         ({"env": {"A": "{% for a in b %}{% endfor %}"}}, "env.A", "not allowed"),
         ({"env": {"{{ labels.app }}": "x"}}, "env.{{ labels.app }}", "a name stands as it is"),
         ({"env": {"bad": "{{ labels.app }}"}}, "env.bad", "should match pattern"),
         ({"env": {"A": {"secret": "{{ labels.app }}"}}}, "env.A", "the name of a secret stands as it is"),
         ({"count": "x{{ labels.app }}"}, "count", "no text from outside"),
-        ({"count": "3"}, "count", "it should be a valid integer, and is '3'"),
+        ({"count": "3"}, "count", "it should be a whole number, and is '3'"),
         ({"method": "PUT"}, "method", "'GET' or 'POST'"),
         ({"pause": "5 minutes"}, "pause", "is not a duration"),
         ({"login": {"user": "x"}}, "login.password", "it is required, and missing"),

@@ -12,7 +12,7 @@ from remediator.model.time import Timestamp
 from remediator.store.protocol import Decided
 from remediator.store.sqlite.rows import Rows
 
-EPISODE = "id, fingerprint, starts_at, first_seen, last_seen, ended_at, told"
+EPISODE = "id, fingerprint, starts_at, first_seen, last_seen, ended_at, told, lost"
 
 _encode = msgspec.json.encode
 
@@ -91,6 +91,13 @@ class AlertRows(Rows):
                     (_encode(pairs).decode(),),
                 )
 
+    async def lose(self, before: Timestamp, now: Timestamp) -> Sequence[Episode]:
+        rows = self._all(
+            f"UPDATE episodes SET ended_at = ?, lost = 1 WHERE ended_at IS NULL AND last_seen < ? RETURNING {EPISODE}",  # noqa: S608
+            now, before,
+        )  # fmt: skip
+        return [read_episode(row) for row in rows]
+
     async def firing(self, name: str | None = None) -> Sequence[Episode]:
         where, values = ("AND alertname = ?", (name,)) if name is not None else ("", ())
         return [
@@ -147,6 +154,7 @@ def read_episode(row: Any) -> Episode:
         first_seen=row[3],
         last_seen=row[4],
         ended_at=row[5],
+        lost=bool(row[7]),
         labels=told.labels,
         annotations=told.annotations,
         generator_url=told.generator_url,

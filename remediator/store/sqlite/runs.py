@@ -56,12 +56,13 @@ class RunRows(AlertRows, HistoryRows):
         return [_run(row) for row in rows]
 
     async def watch(self, run: str) -> Watch:
-        firing, first_seen = self._one(
-            "SELECT count(*), min(first_seen) FROM decisions JOIN episodes ON episodes.id = decisions.episode "
-            "WHERE decisions.run = ? AND ended_at IS NULL",
+        firing, first_seen, lost = self._one(
+            "SELECT count(*) FILTER (WHERE ended_at IS NULL), min(first_seen) FILTER (WHERE ended_at IS NULL), "
+            "coalesce(sum(lost), 0) FROM decisions JOIN episodes ON episodes.id = decisions.episode "
+            "WHERE decisions.run = ?",
             run,
         )
-        return Watch(firing=firing, first_seen=first_seen)
+        return Watch(firing=firing, first_seen=first_seen, lost=lost)
 
     async def alerts_of(self, run: str) -> Sequence[Episode]:
         return self._decided_episodes("decisions.run = ?", run)

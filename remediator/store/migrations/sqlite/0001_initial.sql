@@ -20,11 +20,13 @@ CREATE TABLE episodes (
   first_seen REAL NOT NULL,
   last_seen REAL NOT NULL,
   ended_at REAL,
+  lost INTEGER NOT NULL DEFAULT 0, -- closed because nothing was heard of it for too long
   told TEXT NOT NULL               -- labels, annotations, group: as the opening notification told
 ) STRICT;
 CREATE INDEX episodes_by_fingerprint ON episodes (fingerprint, id);
 CREATE UNIQUE INDEX one_open_episode ON episodes (fingerprint) WHERE ended_at IS NULL;
 CREATE INDEX closed_episodes ON episodes (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX last_heard_of ON episodes (last_seen) WHERE ended_at IS NULL;
 CREATE INDEX firing_by_name ON episodes (alertname) WHERE ended_at IS NULL;
 
 -- What became of an alert under a rule. The key makes the promise that a rule takes up an episode once.
