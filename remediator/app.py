@@ -25,7 +25,7 @@ from remediator.engine.controls import pause
 from remediator.errors import ConfigurationError, InvalidRules, StoreError
 from remediator.log import configure_log
 from remediator.model.books import Allowance
-from remediator.model.run import Event, EventKind, Mode
+from remediator.model.run import Event, EventKind, Mode, State, lowest
 from remediator.receive import Limits
 from remediator.rules.load import Loaded, load_rules
 from remediator.rules.parameters import ParameterTemplates
@@ -99,8 +99,9 @@ def _resolved_check(catalog: Catalog) -> StepRule:
 class Daemon:
     """One daemon from start to stop."""
 
-    def __init__(self, loaded: LoadedConfig) -> None:
+    def __init__(self, loaded: LoadedConfig, *, console: bool) -> None:
         self.loaded = loaded
+        self._console = console
         self.catalog = load_catalog()
         self.clock = SystemClock()
         self._stopping = asyncio.Event()
@@ -208,8 +209,12 @@ class Daemon:
             f"Post Alertmanager's notifications to http://{config.listen}/webhook/alertmanager",
             f"Store {self.loaded.store_path}; see `remediator runs`, stop everything with `remediator pause --reason …`",
         ]
-        sys.stderr.write("".join(f"  {line}\n" for line in lines))
-        sys.stderr.flush()
+        if self._console:
+            sys.stderr.write("".join(f"  {line}\n" for line in lines))
+            sys.stderr.flush()
+        else:
+            for line in lines:
+                _log.info(line)
 
     def _signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -271,6 +276,10 @@ class Daemon:
 
     def _note_rules(self, rules: Loaded) -> None:
         metrics.RULES_LOADED.set(len(rules.rules.rules))
+        for rule in rules.rules.rules:  # a series that begins at 1 hides the first failure from `increase`
+            mode = lowest(Mode(self.loaded.config.mode), rule.mode)
+            for state in (State.SUCCEEDED, State.FAILED):
+                metrics.RUNS.labels(rule=rule.name, mode=mode, state=state)
         metrics.RULES_RELOAD_SUCCESS.set(1)
         metrics.RULES_RELOAD_TIMESTAMP.set(self.clock.now())
 
@@ -333,11 +342,11 @@ def serve(config: Path | None, environ: Mapping[str, str]) -> int:
     Raises ConfigurationError and StoreError when it can't start.
     """
     loaded = load_config(config, environ)
-    configure_log(loaded.config.log.level, loaded.config.log.format)
+    console = configure_log(loaded.config.log.level, loaded.config.log.format)
     # The writing thread gets the interpreter back sooner after each statement; measured in docs/performance.md.
     sys.setswitchinterval(0.0005)
 
     async def main() -> int:
-        return await Daemon(loaded).serve()
+        return await Daemon(loaded, console=console).serve()
 
     return asyncio.run(main())

@@ -131,8 +131,8 @@ class SecretSource(Form):
 class Basic(Form):
     """User and password that the webhook asks for."""
 
-    user: str
-    password: SecretName
+    user: str = Field(description="The user that senders must name.")
+    password: SecretName = Field(description="The password that senders must show.")
 
 
 class Webhook(Form):
@@ -166,13 +166,13 @@ class DaemonGuard(Form):
 class Prometheus(Form):
     """The Prometheus that `prometheus.query` asks."""
 
-    url: HttpUrl
+    url: HttpUrl = Field(description="Where `prometheus.query` asks.")
 
 
 class Alertmanager(Form):
     """The Alertmanager whose API is asked what fires and what is silenced."""
 
-    url: HttpUrl
+    url: HttpUrl = Field(description="Asked before a run begins, by `verify.resolved` and by `alertmanager.alerts`.")
     stale_after: Duration = Field(STALE_AFTER, description="An alert not heard of for so long starts nothing.")
 
 
@@ -188,21 +188,24 @@ class Exec(Form):
 class Http(Form):
     """Where `http.get` and `http.request` may go."""
 
-    allow: list[str] = Field(default_factory=list, description="Hosts, or patterns of hosts.")
+    allow: list[str] = Field(
+        default_factory=list,
+        description="Patterns of hosts that a label may name; a host that the rule names itself needs none.",
+    )
 
 
 class Retention(Form):
     """How long records are kept."""
 
-    runs: Duration = 90 * 86_400.0
-    events: Duration = 400 * 86_400.0
-    notifications: Duration = 30 * 86_400.0
+    runs: Duration = Field(90 * 86_400.0, description="Runs that have ended, with their steps.")
+    events: Duration = Field(400 * 86_400.0, description="Lines of history; the chain goes on from a checkpoint.")
+    notifications: Duration = Field(30 * 86_400.0, description="Bodies as received.")
 
 
 class Log(Form):
     """What is logged to standard error, and how."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is worth a line.")
     format: Literal["auto", "console", "json"] = Field("auto", description="`auto`: console on a terminal, else json.")
 
 

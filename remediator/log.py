@@ -12,8 +12,8 @@ import structlog
 from remediator.actions.bounds import visible
 
 
-def configure_log(level: str, style: Literal["auto", "console", "json"]) -> None:
-    """Set up structlog and the standard library's logging, both to standard error."""
+def configure_log(level: str, style: Literal["auto", "console", "json"]) -> bool:
+    """Set up structlog and the standard library's logging, both to standard error; tells whether people read it."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -42,6 +42,7 @@ def configure_log(level: str, style: Literal["auto", "console", "json"]) -> None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    return console
 
 
 def _for_the_eye(

@@ -313,7 +313,7 @@ class HttpRequest(Action[RequestParameters]):
         - uses: http.request
           with:
             url: https://deploy.example.com/api/rollback
-            json: {app: '{{ labels.app }}', reason: '{{ rule }}'}
+            json: {app: '{{ labels.app }}', reason: '{{ rule.name }}'}
             auth: {bearer: {secret: deploy_token}}
             ok: [200, 202]
     """

@@ -13,7 +13,7 @@ import click
 
 from remediator.cli.client import Client, Refused, Unreachable
 from remediator.config import LoadedConfig, load_config
-from remediator.errors import ConfigurationError, RemediatorError
+from remediator.errors import ConfigurationError, RemediatorError, StoreForeign, StoreLocked
 
 FAULT, USAGE, UNREACHABLE = 1, 2, 3
 
@@ -81,7 +81,7 @@ def _status(work: Callable[[], int | None]) -> int:
         return _say(error, UNREACHABLE)
     except Refused as error:
         return _say(error, FAULT if error.status < 500 and error.status != 401 else UNREACHABLE)
-    except ConfigurationError as error:
+    except (ConfigurationError, StoreLocked, StoreForeign) as error:
         return _say(error, USAGE)
     except RemediatorError as error:
         return _say(error, FAULT)

@@ -49,3 +49,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     widths = [max(len(row[number]) for row in [list(columns), *cells]) for number in range(len(columns))]
     for row in [list(columns), *cells]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def count(number: int, noun: str) -> str:
+    """Say how many of something there are."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

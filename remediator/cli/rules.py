@@ -37,7 +37,7 @@ def check(asked: Asked, paths: tuple[Path, ...]) -> int:
     sections = settings(loaded) if loaded.named else None
     found = load_rules(paths or rule_paths(loaded), load_catalog(), vars=loaded.config.vars, settings=sections)
     assumed = "" if loaded.named else "; no configuration: what depends on one is assumed to be met"
-    return _report(asked, list(found.problems), f"{len(found.rules.rules)} rules{assumed}")
+    return _report(asked, list(found.problems), f"{output.count(len(found.rules.rules), 'rule')}{assumed}")
 
 
 def _report(asked: Asked, problems: list[Problem], summary: str) -> int:
@@ -48,7 +48,7 @@ def _report(asked: Asked, problems: list[Problem], summary: str) -> int:
     for problem in problems:
         output.line(str(problem))
     warnings = len(problems) - len(errors)
-    counts = f"{len(errors)} errors, {warnings} warnings"
+    counts = f"{output.count(len(errors), 'error')}, {output.count(warnings, 'warning')}"
     output.line(f"{summary}: {counts}" if summary else counts)
     return FAULT if errors else 0
 
@@ -93,13 +93,15 @@ def explain(asked: Asked, paths: tuple[Path, ...], at: str | None, file: Any) ->
 
 def _offline(asked: Asked, body: bytes, paths: tuple[Path, ...], now: Timestamp) -> dict[str, Any]:
     from remediator.actions.catalog import load_catalog
-    from remediator.app import read_rules, standing_of
+    from remediator.app import rule_paths, standing_of
+    from remediator.config import settings
     from remediator.receive import Limits, decode
     from remediator.review.explain import explain as explain_notification
     from remediator.rules.load import load_rules
 
     catalog, loaded = load_catalog(), asked.config
-    rules = load_rules(paths, catalog, vars=loaded.config.vars) if paths else read_rules(loaded, catalog)
+    sections = settings(loaded) if loaded.named else None
+    rules = load_rules(paths or rule_paths(loaded), catalog, vars=loaded.config.vars, settings=sections)
     if not rules.ok:
         raise InvalidRules("\n".join(["the rules have errors:", *map(str, rules.problems)]), rules.problems)
     notification = decode(body, now, Limits())

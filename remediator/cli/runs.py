@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -13,6 +14,8 @@ from remediator.cli.command import FAULT, Asked, command
 from remediator.model.run import State
 from remediator.model.time import format_duration
 
+_LINES = 10  # of a program's output, from its end
+_WIDTH = 200  # of a result in one line
 _PATIENCE = 10.0  # seconds that a command waits to see what it asked for
 
 
@@ -88,6 +91,19 @@ def _tell(run: dict[str, Any]) -> None:
         for step in run["steps"]:
             name = step["id"] or step["uses"]
             output.line(f"  {step['phase']}  {name}: {step['state']}" + (f", {step['error']}" if step["error"] else ""))
+            _tell_result(step["result"])
+
+
+def _tell_result(result: Any) -> None:
+    """Show what a step said: a program's output as lines, anything else as one line of JSON."""
+    if isinstance(result, dict) and "exit_status" in result:
+        click.echo(f"      exit status {result['exit_status']}")
+        for stream in ("stdout", "stderr"):
+            for said in result[stream].splitlines()[-_LINES:]:
+                output.line(f"      {stream}: {said}")
+    elif result:
+        text = json.dumps(result, ensure_ascii=False)
+        output.line(f"      {text if len(text) <= _WIDTH else text[:_WIDTH] + '… (-o json shows all)'}")
 
 
 def _sentence(event: dict[str, Any]) -> str:
@@ -178,7 +194,7 @@ def resume(asked: Asked, rule: str | None, target: str | None, reason: str) -> i
     if asked.json:
         output.document({"lifted": lifted})
     elif lifted:
-        output.line(f"Resumed {_what(rule, target)}: {len(lifted)} pauses lifted")
+        output.line(f"Resumed {_what(rule, target)}: {output.count(len(lifted), 'pause')} lifted")
     else:
         output.line(f"Nothing was paused on just {_what(rule, target)}")
     return 0 if lifted else FAULT

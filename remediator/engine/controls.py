@@ -89,7 +89,10 @@ async def _order(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str, 
         if not state.open:
             raise Impossible(f"run {run_id} has ended already: {state}")
         if kind is ControlKind.CANCEL and state is State.UNKNOWN:
-            raise Impossible(f"run {run_id} is unknown: look at {story.run.target}, then `remediator resolve {run_id}`")
+            raise Impossible(
+                f"run {run_id} is unknown: look at {story.run.target}, then "
+                f"`remediator resolve {run_id} --as succeeded|failed --reason …`"
+            )
         if kind is ControlKind.RESOLVE and state is not State.UNKNOWN:
             raise Impossible(f"run {run_id} is {state}, and only an unknown run is resolved by hand: cancel it instead")
         author, reason = by

@@ -81,7 +81,7 @@ def tell_events(events: Sequence[Event]) -> None:
             key: sum(data[key] for data in received) for key in ("alerts", "opened", "closed", "stale", "clamped")
         }
         refused = [each for data in received for each in data["refused"]]
-        changed = totals["opened"] or totals["closed"] or refused
+        changed = totals["opened"] or totals["closed"] or totals["stale"] or refused
         log = _log.info if changed else _log.debug
         more = {key: count for key, count in totals.items() if count}
         log("notifications kept", notifications=len(received), **more, **({"refused": refused[:3]} if refused else {}))

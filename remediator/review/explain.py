@@ -37,6 +37,7 @@ class Asked(msgspec.Struct, frozen=True):
 
     books: Callable[[Question], Awaitable[Books]]
     controls: Sequence[Control] = ()
+    taken_up: frozenset[tuple[str, str]] = frozenset()  # (fingerprint, rule) of the episodes that are open
 
 
 async def explain(
@@ -83,6 +84,8 @@ async def _rule(
         return Explained(rule.name, False, because=f"{stopped_by} does not match: {stopped_by.name} {has}")
     if alert.status is AlertStatus.RESOLVED:
         return Explained(rule.name, True, because="the alert is resolved: nothing begins")
+    if asked is not None and (alert.fingerprint, rule.name) in asked.taken_up:
+        return Explained(rule.name, True, because="this episode was taken up before: a repeat begins nothing")
     mode = lowest(standing.mode, rule.mode)
     if mode is Mode.OFF:
         whose = "the rule's" if rule.mode is Mode.OFF else "the daemon's"
@@ -101,17 +104,6 @@ async def _rule(
         return Explained(rule.name, True, State.BLOCKED, Reason.UNSAFE_VALUE, str(error), target)
     except TemplateError as error:
         return Explained(rule.name, True, State.BLOCKED, Reason.TEMPLATE_ERROR, str(error), target)
-    refusal = await _guards(run, rule, target, scope, view)
-    if isinstance(refusal, guard.Refusal):
-        return Explained(rule.name, True, State.BLOCKED, refusal.reason, refusal.because, target, plan)
-    outcome = str(State.PLANNED) if mode is Mode.DRY_RUN else "admitted"
-    because = [f"mode {mode}"]
-    if rule.for_:
-        because.append(f"if it still fires after {format_duration(rule.for_)}")
-    if rule.facts:
-        because.append("once its facts are read")
-    if refusal:
-        because.append(refusal)
     held = next(
         (
             each
@@ -124,6 +116,17 @@ async def _rule(
         return Explained(
             rule.name, True, State.WAITING, Reason.PAUSED, f"paused by {held.author}: {held.reason}", target, plan
         )
+    refusal = await _guards(run, rule, target, scope, view)
+    if isinstance(refusal, guard.Refusal):
+        return Explained(rule.name, True, State.BLOCKED, refusal.reason, refusal.because, target, plan)
+    outcome = str(State.PLANNED) if mode is Mode.DRY_RUN else "admitted"
+    because = [f"mode {mode}"]
+    if rule.for_:
+        because.append(f"if it still fires after {format_duration(rule.for_)}")
+    if rule.facts:
+        because.append("once its facts are read")
+    if refusal:
+        because.append(refusal)
     return Explained(rule.name, True, outcome, None, "; ".join(because), target, plan)
 
 

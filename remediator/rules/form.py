@@ -285,7 +285,8 @@ def read_form(written: dict[str, Any]) -> tuple[RuleForm | None, list[Fault]]:
         faults = [*not_yet, *faults_of(error, RuleForm, written)]
     remaining = copy.deepcopy(written)
     for fault in faults:
-        _leave_out(remaining, fault.path)
+        if fault.severity == "error":
+            _leave_out(remaining, fault.path)
     for _ in range(2):  # what was left out may have been required
         try:
             return RuleForm.model_validate({"name": "x", "summary": "x", "target": "x", **remaining}), faults
@@ -310,6 +311,9 @@ def _not_yet(written: Mapping[str, Any]) -> Iterator[Fault]:
     for key, what in _NOT_YET.items():
         if key in written:
             yield Fault((key,), "not-yet", f"`{key}` ({what}) comes with a later release: leave it out", at_key=True)
+    if written.get("confidential") is True:
+        message = "`confidential` has no effect yet: whoever holds the daemon's token sees every run"
+        yield Fault(("confidential",), "not-yet", message, at_key=True, severity="warning")
     mode = written.get("mode")
     if isinstance(mode, list):
         yield Fault(("mode",), "not-yet", "a list of modes comes with a later release: write one mode")

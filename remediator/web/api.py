@@ -141,7 +141,10 @@ class Api:
         notification = decode(await request.read(), now, Limits())
 
         async def script(tx: Transaction) -> dict[str, Any]:
-            asked = Asked(books=tx.books, controls=await tx.controls(now))
+            known = await tx.episodes({alert.fingerprint for alert in notification.alerts})
+            open_ = {episode.id: key for key, episode in known.items() if episode.firing}
+            taken_up = frozenset((open_[number], rule) for number, rule in await tx.decided(list(open_)))
+            asked = Asked(books=tx.books, controls=await tx.controls(now), taken_up=taken_up)
             return await explain(notification, self.engine.rules.rules, self.engine.standing, now, asked)
 
         return _json(await self.engine.store.view(script))
@@ -183,7 +186,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except KeyError as error:
-        return failure(404, "not_found", f"there is no {error.args[0]!r} here")
+        return failure(404, "not_found", f"there is no run or control {error.args[0]!r}")
     except (_Bad, MalformedBody) as error:
         return failure(400, "bad_request", str(error))
     except controls.Impossible as error:

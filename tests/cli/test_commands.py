@@ -59,7 +59,7 @@ def test_check_finds_nothing_wrong_with_a_good_rule() -> None:
     result = run("check", write("rules.yml", RULE))
     assert result.exit_code == 0
     assert (
-        result.stdout == "1 rules; no configuration: what depends on one is assumed to be met: 0 errors, 0 warnings\n"
+        result.stdout == "1 rule; no configuration: what depends on one is assumed to be met: 0 errors, 0 warnings\n"
     )
     assert json.loads(run("check", "rules.yml", "-o", "json").stdout) == {"ok": True, "problems": []}
 
@@ -224,7 +224,7 @@ async def test_pause_resume_and_their_exit_statuses(stage: Stage) -> None:
     await stage.fires(app="web")
     assert await stage.states() == [("waiting", "paused")]
     assert (await ask("resume", "--rule", "mend")).exit_code == 1
-    assert (await ask("resume")).stdout == "Resumed everything: 1 pauses lifted\n"
+    assert (await ask("resume")).stdout == "Resumed everything: 1 pause lifted\n"
     await stage.settle()
     assert await stage.states() == [("succeeded", None)]
     assert (await ask("pause", "--reason", "x", "--for", "long")).exit_code == 1

@@ -109,7 +109,7 @@ async def test_rules_alerts_and_events_are_listed(site: Site) -> None:
     assert (await site.api("GET", "/rules"))[1]["rules"][0]["match"] == ['alertname="Down"']
     assert (await site.api("GET", "/alerts?alertname=Down"))[1]["alerts"][0]["labels"]["app"] == "web"
     events = (await site.api("GET", "/events?limit=1"))[1]
-    assert (events["events"][0]["kind"], events["next"]) == ("notification.received", 1)
+    assert (events["events"][0]["kind"], events["next"]) == ("rules.loaded", 1)
 
 
 async def test_what_comes_later_says_so(site: Site) -> None:
@@ -141,6 +141,15 @@ async def test_explain_gives_the_matcher_or_guard_that_stops_an_alert_and_the_pl
     assert (faulty["outcome"], faulty["reason"]) == ("blocked", "template_error")
     assert resolved["because"] == "the alert is resolved: nothing begins"
     await site.stage.fires("Slow")
+    await site.api("POST", "/controls", json={"kind": "pause", "reason": "deploy", "author": "ann", "target": "t/web"})
+    _, told = await site.api("POST", "/explain", data=raw)
+    assert [told["alerts"][0]["rules"][0][key] for key in ("outcome", "reason", "because")] == [
+        "waiting", "paused", "paused by ann: deploy",
+    ]  # fmt: skip
+    await site.api("POST", "/controls", json={"kind": "resume", "target": "t/web"})
     _, told = await site.api("POST", "/explain", data=raw)
     assert told["alerts"][0]["rules"][0]["outcome"] == "admitted"
     assert await site.stage.runs() == []
+    await site.stage.fires(app="web")
+    _, told = await site.api("POST", "/explain", data=raw)
+    assert told["alerts"][0]["rules"][0]["because"] == "this episode was taken up before: a repeat begins nothing"

@@ -48,9 +48,7 @@ def _take_lock(path: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock)
-        raise StoreLocked(
-            f"another daemon holds {path}: stop it, give this one a store of its own, or use PostgreSQL to run several"
-        ) from None
+        raise StoreLocked(f"another daemon holds {path}: stop it, or give this one a store of its own") from None
     return lock
 
 
