@@ -91,7 +91,7 @@ class Demo:
         if status == self.health:
             return
         self.health = status
-        say(f"the shop's /health answers {status}" if status else "the shop answers nothing: it is being restarted")
+        say(f"the shop's /health answers {status}" if status else "nobody answers at the shop's /health")
         if status == 200 and self.ill_since is not None:
             self.ill_for = time.monotonic() - self.ill_since
 
@@ -108,9 +108,9 @@ class Demo:
         before, self.alert = self.alert, now
         who = "Prometheus" if self.stack.prometheus else "the demo, in Prometheus's place,"
         words = {
-            "pending": "sees shop_healthy at 0: ServiceDown is pending for 2 s",
+            "pending": "sees the shop ill: ServiceDown is pending for 2 s",
             "firing": 'fires ServiceDown{service="shop"}',
-            "inactive": "sees the shop well again: ServiceDown is resolved",
+            "inactive": "sees the shop well again: ServiceDown is inactive",
         }
         say(f"{who} {words[now]}")
         if "firing" in (before, now):

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -16,11 +16,10 @@ from remediator import metrics
 from remediator.actions.catalog import Catalog
 from remediator.actions.protocol import Context, Outcome, Resources, Result
 from remediator.engine import record
-from remediator.engine.advance import Effect, Ended, Rest, scope_of
-from remediator.engine.advance import Surroundings as _Surroundings
+from remediator.engine.advance import Effect, Ended, Rest, Surroundings, scope_of
 from remediator.engine.clock import Clock
 from remediator.engine.intake import Portion, Taken, take_in, take_up
-from remediator.engine.settle import Standing, keep, settle
+from remediator.engine.settle import Standing, keep, needs_alerts, settle
 from remediator.errors import StaleLease, StoreError
 from remediator.execute import Call, conclude, perform, redacted
 from remediator.match import Index
@@ -31,9 +30,10 @@ from remediator.model.story import Story
 from remediator.model.time import Timestamp
 from remediator.rules.load import compile_rule
 from remediator.rules.rule import Rule, RuleSet
-from remediator.store.protocol import RunFilter, Store, Transaction
+from remediator.store.protocol import RunFilter, Script, Store, Transaction
 
 _log = structlog.get_logger("remediator")
+T = TypeVar("T")
 
 _PORTION = 500  # alerts in one transaction of intake
 _WAITING_ALERTS = 100_000  # alerts taken off the wire and not yet kept; past that the answer is 503
@@ -298,12 +298,28 @@ class Engine:
                 if story.run.started_at == effect.step.started_at and story.run.admitted_at is not None:
                     metrics.REACTION_SECONDS.observe(self.clock.now() - story.run.created_at)
                 outcome = await self._perform(story, effect)
-                now = self.clock.now()
-                scope = scope_of(story, rule, _Surroundings(now=now, public_url=self.standing.public_url))
-                story = story.record(conclude(effect, outcome, scope, now), now)
+                story = await self._conclude(story, rule, effect, outcome)
                 story, effect = await self._settle(story, rule)
         except StaleLease:
             _log.warning("run passed to another worker, dropped here", run=story.run.id, rule=story.run.rule)
+
+    async def _conclude(self, story: Story, rule: Rule, call: Call, outcome: Outcome) -> Story:
+        """Record what a step came to; its `expect` may speak of all alerts of the run."""
+        alerts: Sequence[Episode] = ()
+        if needs_alerts(rule, self.standing):
+            alerts = await self._view(lambda tx: tx.alerts_of(story.run.id))
+        now = self.clock.now()
+        scope = scope_of(story, rule, Surroundings(now=now, alerts=alerts, public_url=self.standing.public_url))
+        return story.record(conclude(call, outcome, scope, now), now)
+
+    async def _view(self, script: Script[T]) -> T:
+        """Read, however long the store is away: what has happened must not be forgotten meanwhile."""
+        while True:
+            try:
+                return await self.store.view(script)
+            except StoreError as error:
+                _log.error("the store is away: nothing starts", error=str(error))
+                await self.clock.wait(asyncio.Event(), _STORE_RETRY)
 
     async def _perform(self, story: Story, call: Call) -> Outcome:
         """Call the action; an operator's `cancel` ends it."""

@@ -43,7 +43,7 @@ class Standing:
 async def surroundings(tx: Transaction, run: Run, rule: Rule, standing: Standing, now: Timestamp) -> Surroundings:
     """Read what a run's next move depends on."""
     watch = await tx.watch(run.id)
-    alerts = await tx.alerts_of(run.id) if standing.presence_check is not None or "alerts" in rule.names else ()
+    alerts = await tx.alerts_of(run.id) if needs_alerts(rule, standing) else ()
     return Surroundings(
         now=now,
         mode=standing.mode,
@@ -57,6 +57,11 @@ async def surroundings(tx: Transaction, run: Run, rule: Rule, standing: Standing
         resolved_check=standing.resolved_check,
         presence_check=standing.presence_check,
     )
+
+
+def needs_alerts(rule: Rule, standing: Standing) -> bool:
+    """Tell whether all alerts of a run have to be read: its templates name them, or Alertmanager is asked for them."""
+    return standing.presence_check is not None or "alerts" in rule.names
 
 
 async def settle(tx: Transaction, story: Story, rule: Rule, standing: Standing, now: Timestamp) -> tuple[Story, Effect]:

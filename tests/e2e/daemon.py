@@ -87,6 +87,12 @@ def fetch(url: str, body: object = None, *, token: str | None = None, method: st
             return Answer(error.code, error.read())
 
 
+def metric(url: str, name: str) -> float:
+    """Sum one metric of a program over its labels, 0 where it isn't there. Raises OSError when nobody answers."""
+    lines = fetch(f"{url}/metrics").body.decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+
 class Program:
     """A program that runs beside a test in a process group of its own; what it says goes to `folder/NAME.log`."""
 
@@ -257,6 +263,5 @@ class Daemon(Program):
         return found
 
     def metric(self, name: str) -> float:
-        """Sum one metric over its labels, 0 where it isn't there."""
-        lines = fetch(f"{self.url}/metrics").body.decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+        """Sum one of its metrics over its labels."""
+        return metric(self.url, name)

@@ -126,3 +126,13 @@ async def test_a_rule_without_verify_succeeds_when_its_steps_are_done(stage: Sta
     await stage.rules(rule("{within: 1m, resolved: true}").replace("    verify: {within: 1m, resolved: true}\n", ""))
     await stage.fires()
     assert await stage.states() == [("succeeded", None)]
+
+
+async def test_an_expectation_may_speak_of_all_alerts_of_the_run(stage: Stage) -> None:
+    """So that a check can compare what it read with them."""
+    await stage.rules(rule("{within: 1m, checks: [{uses: test.check, expect: result.left == (alerts | length)}]}"))
+    stage.outcomes["test.check"] = [{"left": 0}, {"left": 1}]
+    await stage.fires()
+    assert await stage.states() == [("verifying", None)]
+    await stage.passes(15)
+    assert await stage.states() == [("succeeded", None)]
