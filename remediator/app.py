@@ -196,7 +196,7 @@ class Daemon:
             _log.error(reason, behind_seconds=round(head.at - now))
 
     def _event(self, kind: EventKind) -> Event:
-        data = {"version": __version__, "worker": self.engine.worker, "mode": self.loaded.config.mode}
+        data = {"version": __version__, "worker": self.engine.desk.worker, "mode": self.loaded.config.mode}
         return Event(at=self.clock.now(), kind=kind, run=None, data=data)
 
     def _announce(self, rules: Loaded) -> None:

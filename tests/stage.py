@@ -144,12 +144,12 @@ class Stage:
     async def crash(self) -> None:
         """End the daemon as kill -9 would: nothing more is written; then start it anew over the same store."""
         assert self._work is not None
-        for task in [self._work, *self.engine._tasks]:
+        for task in [self._work, *self.engine.workers.tasks]:
             task.cancel()
-        await asyncio.gather(self._work, *self.engine._tasks, return_exceptions=True)
+        await asyncio.gather(self._work, *self.engine.workers.tasks, return_exceptions=True)
         await self.store.close()
         self.clock.parked.clear()
-        rules, standing = self.engine.rules, self.standing
+        rules, standing = self.engine.desk.rules, self.standing
         await self.start()
         await self.engine.adopt(rules, standing, {})
         await self.settle()
@@ -160,7 +160,7 @@ class Stage:
             self._work.cancel()
             for event in self.blocked.values():
                 event.set()
-            await asyncio.gather(self._work, *self.engine._tasks, return_exceptions=True)
+            await asyncio.gather(self._work, *self.engine.workers.tasks, return_exceptions=True)
             await self.store.close()
 
     # -- time --
@@ -170,8 +170,10 @@ class Stage:
         calm = 0
         while calm < 25:
             await asyncio.sleep(0)
-            busy = len(self.engine._tasks) > self.holding  # workers that do not wait for an action that the test holds
-            waiting = self.engine._portions or self.engine._due.is_set() or len(self.clock.parked) < 3
+            busy = (
+                len(self.engine.workers.tasks) > self.holding
+            )  # workers that do not wait for an action that the test holds
+            waiting = not self.engine.reception.idle or self.engine.workers.looking or len(self.clock.parked) < 3
             calm = 0 if busy or waiting else calm + 1
             assert self._work is not None
             if self._work.done():

@@ -72,7 +72,7 @@ async def lift(engine: Engine, control_id: str, author: str, reason: str) -> Con
 async def cancel(engine: Engine, run_id: str, author: str, reason: str) -> None:
     """Cancel a run; its step at work is ended. Raises Impossible, and KeyError where there is no such run."""
     await _order(engine, ControlKind.CANCEL, run_id, (author, reason), None)
-    engine.interrupt(run_id)
+    engine.workers.interrupt(run_id)
 
 
 async def resolve(engine: Engine, run_id: str, outcome: State, author: str, reason: str) -> None:

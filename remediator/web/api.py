@@ -78,7 +78,7 @@ class Api:
 
     async def rules(self, request: web.Request) -> web.Response:
         """List the rules in force."""
-        return _json({"rules": [rule_shape(rule) for rule in self.engine.rules.rules]})
+        return _json({"rules": [rule_shape(rule) for rule in self.engine.desk.rules.rules]})
 
     async def events(self, request: web.Request) -> web.Response:
         """Read history in order."""
@@ -145,7 +145,7 @@ class Api:
             open_ = {episode.id: key for key, episode in known.items() if episode.firing}
             taken_up = frozenset((open_[number], rule) for number, rule in await tx.decided(list(open_)))
             asked = Asked(books=tx.books, controls=await tx.controls(now), taken_up=taken_up)
-            return await explain(notification, self.engine.rules.rules, self.engine.standing, now, asked)
+            return await explain(notification, self.engine.desk.rules.rules, self.engine.desk.standing, now, asked)
 
         return _json(await self.engine.store.view(script))
 

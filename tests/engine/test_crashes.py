@@ -167,3 +167,19 @@ async def test_draining_lets_a_step_end_and_leaves_the_rest_for_the_next_start(s
     await stage.crash()
     assert await stage.states() == [("succeeded", None)]
     assert (stage.used("test.write"), stage.used("test.notify")) == (1, 1)
+
+
+async def test_p3_a_daemon_that_was_frozen_past_its_lease_does_not_take_its_own_run_for_a_dead_ones(
+    stage: Stage,
+) -> None:
+    """It renews before it claims: its step is still at work."""
+    await stage.rules(rule("[{uses: test.write}]"))
+    stage.blocked["test.write"] = asyncio.Event()
+    await stage.fires()
+    stage.clock.time += 600
+    stage.engine.look()
+    await stage.settle()
+    assert await stage.states() == [("running", None)]
+    stage.blocked.pop("test.write").set()
+    await stage.settle()
+    assert await stage.states() == [("succeeded", None)]

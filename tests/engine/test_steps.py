@@ -83,7 +83,7 @@ async def test_retry_on_a_read_waits_for_a_condition(stage: Stage) -> None:
     )
     stage.outcomes["test.read"] = [{"ready": False}, {"ready": False}, {"ready": True}]
     await stage.fires()
-    assert (stage.used("test.read"), len(stage.engine._tasks)) == (1, 0)
+    assert (stage.used("test.read"), len(stage.engine.workers.tasks)) == (1, 0)
     await stage.passes(10)
     assert stage.used("test.read") == 2
     await stage.passes(19)
@@ -159,7 +159,7 @@ async def test_wait_lets_time_pass_and_holds_no_worker(stage: Stage) -> None:
     """A timer is a row whose time will come."""
     await stage.rules(rule("[{uses: test.notify}, {uses: wait, with: {for: 90s}}, {uses: test.write}]"))
     await stage.fires()
-    assert len(stage.engine._tasks) == 0
+    assert len(stage.engine.workers.tasks) == 0
     await stage.passes(89)
     assert stage.used("test.write") == 0
     await stage.passes(1)

@@ -116,14 +116,14 @@ async def test_p4_a_store_that_is_away_is_503_and_nothing_starts(site: Site, mon
 
 async def test_p16_more_than_fits_is_503(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits is bounded."""
-    monkeypatch.setattr("remediator.engine.engine._WAITING_ALERTS", 1)
+    monkeypatch.setattr("remediator.engine.reception.WAITING_ALERTS", 1)
     response = await site.client.post(PATH, data=body("a", "b"))
     assert (response.status, (await response.json())["error"]["code"]) == (503, "overloaded")
 
 
 async def test_a_daemon_that_is_stopping_takes_nothing_new(site: Site) -> None:
     """The sender comes again to the next one."""
-    site.stage.engine.draining = True
+    site.stage.engine.desk.draining = True
     assert (await site.client.post(PATH, data=body("a"))).status == 503
 
 

@@ -1,0 +1,51 @@
+"""The desk: what is in force. Rules, their index, what the configuration lends, and the rules that open runs began with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from remediator.actions.catalog import Catalog
+from remediator.engine.settle import Standing
+from remediator.errors import StoreError
+from remediator.match import Index
+from remediator.model.run import Run
+from remediator.rules.load import compile_rule
+from remediator.rules.rule import Rule, RuleSet
+from remediator.store.protocol import Store
+
+
+class Desk:
+    """Replaced as a whole by a reload; read by whoever decides."""
+
+    def __init__(self, catalog: Catalog, worker: str) -> None:
+        self.worker = worker
+        self.rules = RuleSet()
+        self.index = Index(())
+        self.standing = Standing(worker=worker)
+        self.settings: Mapping[str, Any] = {}
+        self.draining = False  # nothing new is begun
+        self._catalog = catalog
+        self._frozen: dict[str, Rule] = {}  # rules of runs that began under an older set, by hash
+
+    def put(self, rules: RuleSet, standing: Standing, settings: Mapping[str, Any]) -> None:
+        """Put another set of rules and settings in force."""
+        self.rules, self.index, self.settings = rules, Index(rules.rules), settings
+        self.standing = replace(standing, worker=self.worker)
+
+    def in_force(self, run: Run) -> bool:
+        """Tell whether the rule that a run was proposed by is the one in force."""
+        rule = self.rules.by_name.get(run.rule)
+        return rule is not None and rule.hash == run.rule_hash
+
+    async def rule_of(self, run: Run, store: Store) -> Rule:
+        """Give the rule that a run began with. Raises StoreError, and InvalidRules where this version can't use it."""
+        if self.in_force(run):
+            return self.rules.by_name[run.rule]
+        if run.rule_hash not in self._frozen:
+            definition = await store.view(lambda tx: tx.rule_definition(run.rule_hash))
+            if definition is None:
+                raise StoreError(f"the rule {run.rule} ({run.rule_hash}) of run {run.id} is not in the store")
+            self._frozen[run.rule_hash] = compile_rule(definition, self._catalog)
+        return self._frozen[run.rule_hash]

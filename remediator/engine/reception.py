@@ -1,0 +1,131 @@
+"""Reception: gathers what has arrived while the last commit was under way, and keeps it in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+import structlog
+
+from remediator.engine.clock import Clock
+from remediator.engine.desk import Desk
+from remediator.engine.intake import Portion, Taken, take_in
+from remediator.errors import StoreError
+from remediator.model.alert import Notification
+from remediator.store.protocol import Store
+
+_log = structlog.get_logger("remediator")
+
+_PORTION = 500  # alerts in one transaction of intake
+WAITING_ALERTS = 100_000  # alerts taken off the wire and not yet kept; past that the answer is 503
+
+
+class Overloaded(Exception):
+    """Too much is waiting already; the sender should come again later."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What a sender is told, once it is durable."""
+
+    notification: str
+    alerts: int
+    refused: int
+    runs: list[str]
+
+
+class _Arrival:
+    """A notification on its way into the store."""
+
+    def __init__(self, notification: Notification) -> None:
+        self.notification = notification
+        self.runs: list[str] = []
+        self.kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+def _refuse(batch: Sequence[tuple[_Arrival, Portion]], error: Exception) -> None:
+    for arrival, _ in batch:
+        if not arrival.kept.done():
+            arrival.kept.set_exception(error)
+
+
+class Reception:
+    """Takes notifications; `work` keeps them until it is cancelled."""
+
+    def __init__(self, store: Store, clock: Clock, desk: Desk, go_on: Callable[[Taken], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._desk = desk
+        self._go_on = go_on  # begins what a transaction has decided
+        self._portions: deque[tuple[_Arrival, Portion]] = deque()
+        self._waiting_alerts = 0
+        self._arrived = asyncio.Event()
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing is waiting or being kept."""
+        return self._waiting_alerts == 0
+
+    async def accept(self, notification: Notification) -> Receipt:
+        """Keep a notification and all decisions made of it; returns when they are durable.
+
+        Raises Overloaded and StoreError: nothing of it may be relied upon then.
+        """
+        if self._waiting_alerts + len(notification.alerts) > WAITING_ALERTS or self._desk.draining:
+            raise Overloaded
+        arrival = _Arrival(notification)
+        alerts = notification.alerts
+        starts = range(0, len(alerts), _PORTION)
+        for start in starts:
+            part = alerts[start : start + _PORTION]
+            self._portions.append((arrival, Portion(notification, part, start == starts[0], start == starts[-1])))
+        self._waiting_alerts += len(alerts)
+        self._arrived.set()
+        await arrival.kept
+        return Receipt(
+            notification=notification.id,
+            alerts=len(alerts),
+            refused=len(notification.refused),
+            runs=list(dict.fromkeys(arrival.runs)),
+        )
+
+    async def work(self) -> None:
+        """Gather what has arrived while the last commit was under way, and keep it in one transaction."""
+        while True:
+            await self._arrived.wait()
+            batch: list[tuple[_Arrival, Portion]] = []
+            alerts = 0
+            while self._portions and (not batch or alerts + len(self._portions[0][1].alerts) <= _PORTION):
+                batch.append(self._portions.popleft())
+                alerts += len(batch[-1][1].alerts)
+            if not self._portions:
+                self._arrived.clear()
+            if batch:
+                await self._take_in_batch(batch)
+                self._waiting_alerts -= alerts
+
+    async def _take_in_batch(self, batch: list[tuple[_Arrival, Portion]]) -> None:
+        portions = [portion for arrival, portion in batch if not arrival.kept.done()]
+        script = partial(
+            take_in, portions=portions, index=self._desk.index, standing=self._desk.standing, now=self._clock.now()
+        )
+        try:
+            taken = await self._store.transact(script)
+        except StoreError as error:
+            _refuse(batch, error)
+            return
+        except Exception as error:  # noqa: BLE001 - a body that we can't digest must not stop the others
+            if len(batch) > 1:
+                for one in batch:
+                    await self._take_in_batch([one])
+                return
+            _log.exception("a notification could not be taken in, which is a defect", id=batch[0][0].notification.id)
+            _refuse(batch, error)
+            return
+        self._go_on(taken)
+        for arrival, portion in batch:
+            arrival.runs += taken.runs.pop(arrival.notification.id, [])
+            if portion.last and not arrival.kept.done():
+                arrival.kept.set_result(None)

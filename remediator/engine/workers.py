@@ -1,0 +1,259 @@
+"""Workers: claim due runs, and carry each on: settle, call the action that is due, conclude, settle again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import structlog
+
+from remediator import metrics
+from remediator.actions.protocol import Context, Outcome, Resources, Result
+from remediator.engine import record
+from remediator.engine.advance import Effect, Ended, Rest, Surroundings, scope_of
+from remediator.engine.clock import Clock
+from remediator.engine.desk import Desk
+from remediator.engine.intake import Taken, take_up
+from remediator.engine.settle import keep, needs_alerts, settle
+from remediator.errors import StaleLease, StoreError
+from remediator.execute import Call, conclude, perform, redacted
+from remediator.model.alert import Episode
+from remediator.model.run import Reason, State
+from remediator.model.story import Story
+from remediator.model.time import Timestamp
+from remediator.rules.rule import Rule
+from remediator.store.protocol import Script, Store, Transaction
+
+_log = structlog.get_logger("remediator")
+T = TypeVar("T")
+
+_CAPACITY = 128  # runs that this process has in hand at once
+_IDLE = 5.0  # seconds: due runs are looked for at least this often, in case a waker was lost
+_STORE_RETRY = 0.5
+
+
+class Workers:
+    """Everything that this process has in hand. `claim` and `renew` work until they are cancelled."""
+
+    def __init__(self, store: Store, clock: Clock, desk: Desk, secret: Callable[[str], str]) -> None:
+        self._store = store
+        self._clock = clock
+        self._desk = desk
+        self._secret = secret
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._due = asyncio.Event()
+        self._at_work: dict[str, asyncio.Task[Outcome]] = {}  # by run: the action that is being called
+        self._resources = Resources()
+        self._renewed_at = clock.now()
+
+    @property
+    def looking(self) -> bool:
+        """Tell whether due runs are about to be looked for."""
+        return self._due.is_set()
+
+    def look(self) -> None:
+        """Look for due runs now."""
+        self._due.set()
+
+    def go_on(self, taken: Taken) -> None:
+        """Begin what a transaction has decided: its runs are durable now."""
+        for story, effect in taken.begun:
+            self._spawn(self._carry(story.saved(), effect))
+        if taken.due:
+            self.look()
+        record.tell_events(taken.events)
+        for story in taken.stories:
+            record.tell_story(story)
+
+    async def claim(self) -> None:
+        """Lease due runs and carry them on, until cancelled."""
+        while True:
+            self._due.clear()
+            pause = _IDLE
+            free = 0 if self._desk.draining else _CAPACITY - len(self.tasks)
+            if free > 0:
+                now = self._clock.now()
+                try:
+                    stories, next_due = await self._store.transact(partial(self._claim_script, now=now, limit=free))
+                except StoreError as error:
+                    _log.error("can't look for due runs", error=str(error))
+                    pause, stories, next_due = _STORE_RETRY, [], None
+                for story in stories:
+                    self._spawn(self._carry(story, None))
+                if len(stories) == free:
+                    continue
+                if next_due is not None:
+                    pause = min(pause, max(0.0, next_due - self._clock.now()))
+            await self._clock.wait(self._due, pause)
+
+    async def _claim_script(self, tx: Transaction, now: Timestamp, limit: int) -> tuple[list[Story], Timestamp | None]:
+        if self.tasks and now - self._renewed_at > self._desk.standing.lease / 2:
+            await self._renew_script(tx, now)  # so that we never claim from ourselves
+        due = await tx.next_due()
+        if due is None or due > now:
+            return [], due
+        stories = list(await tx.claim(self._desk.worker, now, now + self._desk.standing.lease, limit))
+        return stories, await tx.next_due()
+
+    async def renew(self) -> None:
+        """Keep the leases of what is in hand, until cancelled."""
+        while True:
+            await self._clock.wait(asyncio.Event(), self._desk.standing.lease / 4)
+            if self.tasks:
+                try:
+                    await self._store.transact(partial(self._renew_script, now=self._clock.now()))
+                except StoreError as error:
+                    _log.error("leases can't be renewed", error=str(error))
+
+    async def _renew_script(self, tx: Transaction, now: Timestamp) -> None:
+        await tx.renew(self._desk.worker, now + self._desk.standing.lease)
+        self._renewed_at = now
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if len(self.tasks) == _CAPACITY:
+            self.look()  # there is room again for what is due
+        self.tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a worker stopped on a defect; its run will be claimed again", exc_info=task.exception())
+
+    async def _carry(self, story: Story, effect: Effect | None) -> None:
+        """Carry one claimed run on until it has nothing to do."""
+        try:
+            rule = await self._desk.rule_of(story.run, self._store)
+            if effect is None:
+                story, effect = await self._settle(story, rule)
+            while isinstance(effect, Call):
+                if story.run.started_at == effect.step.started_at and story.run.admitted_at is not None:
+                    metrics.REACTION_SECONDS.observe(self._clock.now() - story.run.created_at)
+                outcome = await self._perform(story, effect)
+                story = await self._conclude(story, rule, effect, outcome)
+                story, effect = await self._settle(story, rule)
+        except StaleLease:
+            _log.warning("run passed to another worker, dropped here", run=story.run.id, rule=story.run.rule)
+
+    async def _conclude(self, story: Story, rule: Rule, call: Call, outcome: Outcome) -> Story:
+        """Record what a step came to; its `expect` may speak of all alerts of the run."""
+        alerts: Sequence[Episode] = ()
+        if needs_alerts(rule, self._desk.standing):
+            alerts = await self._view(lambda tx: tx.alerts_of(story.run.id))
+        now = self._clock.now()
+        scope = scope_of(story, rule, Surroundings(now=now, alerts=alerts, public_url=self._desk.standing.public_url))
+        return story.record(conclude(call, outcome, scope, now), now)
+
+    async def _view(self, script: Script[T]) -> T:
+        """Read, however long the store is away: what has happened must not be forgotten meanwhile."""
+        while True:
+            try:
+                return await self._store.view(script)
+            except StoreError as error:
+                _log.error("the store is away: nothing starts", error=str(error))
+                await self._clock.wait(asyncio.Event(), _STORE_RETRY)
+
+    async def _perform(self, story: Story, call: Call) -> Outcome:
+        """Call the action; an operator's `cancel` ends it."""
+        used: list[str] = []
+
+        def secret(name: str) -> str:
+            value = self._secret(name)
+            used.append(value)
+            return value
+
+        deadline = asyncio.get_running_loop().time() + call.timeout
+        context = Context(
+            deadline=deadline, settings=self._desk.settings, secret=secret, run=story.run.id, resources=self._resources
+        )
+        task = asyncio.create_task(perform(call, context))
+        self._at_work[story.run.id] = task
+        try:
+            return redacted(await asyncio.shield(task), used)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                return Outcome(Result.ERROR, error="ended by an operator's cancel")
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+        finally:
+            del self._at_work[story.run.id]
+
+    def interrupt(self, run_id: str) -> None:
+        """End the action of a run that is at work here, after its cancellation has been laid."""
+        task = self._at_work.get(run_id)
+        if task is not None:
+            task.cancel()
+
+    async def _settle(self, story: Story, rule: Rule) -> tuple[Story, Effect]:
+        """Settle and keep; while the store is away, nothing starts and what has ended is not forgotten."""
+        while True:
+            now = self._clock.now()
+            try:
+                settled, effect, taken = await self._store.transact(
+                    partial(self._settle_script, story=story, rule=rule, now=now)
+                )
+            except StaleLease:
+                raise
+            except StoreError as error:
+                _log.error("the store is away: nothing starts", run=story.run.id, error=str(error))
+                await self._clock.wait(asyncio.Event(), _STORE_RETRY)
+                continue
+            record.tell_story(settled)
+            self.go_on(taken)
+            if isinstance(effect, Rest):
+                self.look()  # it may be due before anything that is waited for
+            return settled.saved(), effect
+
+    async def _settle_script(
+        self, tx: Transaction, story: Story, rule: Rule, now: Timestamp
+    ) -> tuple[Story, Effect, Taken]:
+        taken = Taken()
+        before = story.run
+        if self._desk.draining:  # what has ended is kept; what comes next is for the daemon that starts after us
+            story = story.with_run(due_at=now)
+            await keep(tx, before, story, Rest(), self._desk.standing, now)
+            return story, Rest(), taken
+        if before.state is State.WAITING and not self._desk.in_force(before):
+            because = "its rule was changed or taken away before it began"
+            story = story.move(State.CANCELLED, now, Reason.RULE_CHANGED, because)
+            taken.due = await keep(tx, before, story, Ended(), self._desk.standing, now)
+            await self._take_up_again(tx, await tx.release(before.id), None, now, taken)
+            return story, Ended(), taken
+        story, effect = await settle(tx, story, rule, self._desk.standing, now)
+        taken.due = await keep(tx, before, story, effect, self._desk.standing, now)
+        if not story.run.open and story.run.target is not None and rule.name in self._desk.rules.by_name:
+            waiting = await tx.deferred(rule.name, story.run.target)
+            await self._take_up_again(tx, waiting, self._desk.rules.by_name[rule.name], now, taken)
+        return story, effect, taken
+
+    async def _take_up_again(
+        self, tx: Transaction, episodes: Sequence[Episode], rule: Rule | None, now: Timestamp, taken: Taken
+    ) -> None:
+        """Propose anew the alerts that were waiting, or whose rule has changed."""
+        if not episodes:
+            return
+        if rule is not None:
+            pairs = [(rule, episode) for episode in episodes]
+        else:
+            decided = await tx.decided([episode.id for episode in episodes])
+            pairs = [
+                (match, episode)
+                for episode in episodes
+                for match in self._desk.index.match(episode.labels)
+                if (episode.id, match.name) not in decided
+            ]
+        await take_up(tx, pairs, self._desk.standing, now, taken, {})
+
+    async def drain(self, seconds: float) -> None:
+        """Let steps at work end, within a bound; what is left is recovered at the next start."""
+        tasks = list(self.tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._resources.close()
