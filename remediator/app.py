@@ -21,11 +21,12 @@ from remediator import __version__, metrics
 from remediator.actions.catalog import Catalog, load_catalog
 from remediator.config import STALE_AFTER, LoadedConfig, load_config, settings
 from remediator.engine import Engine, Standing, SystemClock
-from remediator.engine.controls import pause
+from remediator.engine.controls import lay
 from remediator.errors import ConfigurationError, InvalidRules, StoreError
 from remediator.log import configure_log
 from remediator.model.books import Allowance
-from remediator.model.run import Event, EventKind, Mode, State, lowest
+from remediator.model.identity import new_id
+from remediator.model.run import Control, ControlKind, Event, EventKind, Mode, State, lowest
 from remediator.receive import Limits
 from remediator.rules.load import Loaded, load_rules
 from remediator.rules.parameters import ParameterTemplates
@@ -40,6 +41,7 @@ from remediator.web.webhook import Webhook
 _log = structlog.get_logger("remediator")
 
 DRAIN_SECONDS = 30.0
+_RELOAD_AGAIN = 5.0  # seconds
 _CLOCK_SLACK = 5.0  # seconds that the wall clock may have gone back between two starts (NTP steps)
 
 
@@ -77,13 +79,14 @@ def standing_of(loaded: LoadedConfig, catalog: Catalog) -> Standing:
 
 
 def _asks_alertmanager(catalog: Catalog) -> StepRule:
-    """Make the read step that asks Alertmanager's API for the alerts of a run's name."""
+    """Make the read step that asks Alertmanager's API, once for each name among a run's alerts."""
     action = catalog["alertmanager.alerts"]
-    match = '{alertname="{{ labels.alertname }}"}'
     return StepRule(
         uses=action.name,
         action=action,
-        parameters=ParameterTemplates({"match": match}, action.parameters),
+        parameters=ParameterTemplates({"match": '{alertname="{{ item }}"}'}, action.parameters),
+        for_each=Expression("alerts | map(attribute='labels.alertname', default='') | unique | list"),
+        max=20,
         timeout=10.0,
         retry=Retry(attempts=3, backoff=1.0),
     )
@@ -130,7 +133,7 @@ class Daemon:
         await self.engine.adopt(rules.rules, standing_of(self.loaded, self.catalog), settings(self.loaded))
         self._note_rules(rules)
         config = self.loaded.config
-        self.webhook = Webhook(self.engine, self._limits(), self._credential(), config.webhook.max_body)
+        self.webhook = Webhook(self.engine, _limits(self.loaded), _credential(self.loaded), config.webhook.max_body)
         token = local_token(self.loaded.state_folder)
         runner = web.AppRunner(
             make_app(self.engine, self.webhook, token, lambda: self._trouble), access_log=None, handle_signals=False
@@ -180,20 +183,21 @@ class Daemon:
         """Take over what the last daemon left, and look whether the clock has gone back."""
         now = self.clock.now()
         head = await self.store.view(lambda tx: tx.head())
+        behind = 0.0 if head is None else head.at - now
+        reason = "the clock is behind the newest record: cooldowns and limits can't be trusted; mend it, then resume"
 
         async def script(tx: Transaction) -> int:
             await tx.append([self._event(EventKind.DAEMON_STARTED)])
+            if behind > _CLOCK_SLACK:  # in the same transaction: the next start would compare with this one's record
+                pausing = Control(new_id(now), ControlKind.PAUSE, laid_at=now, author="remediator", reason=reason)
+                await lay(tx, pausing, now)
             return await tx.take_over(now)
 
         left = await self.store.transact(script)
         if left:
             _log.warning("runs were at work when the last daemon ended; they are taken up again", runs=left)
-        if head is not None and head.at > now + _CLOCK_SLACK:
-            reason = (
-                "the clock is behind the newest record: cooldowns and limits can't be trusted; mend it, then resume"
-            )
-            await pause(self.engine, "remediator", reason, rule=None, target=None, span=None)
-            _log.error(reason, behind_seconds=round(head.at - now))
+        if behind > _CLOCK_SLACK:
+            _log.error(reason, behind_seconds=round(behind))
 
     def _event(self, kind: EventKind) -> Event:
         data = {"version": __version__, "worker": self.engine.desk.worker, "mode": self.loaded.config.mode}
@@ -232,16 +236,6 @@ class Daemon:
     def _secret(self, name: str) -> str:
         return self.loaded.read_secret(name)
 
-    def _limits(self) -> Limits:
-        section = self.loaded.config.webhook
-        return Limits(max_alerts=section.max_alerts, max_labels=section.max_labels, max_value=section.max_value)
-
-    def _credential(self) -> WebhookCredential:
-        section = self.loaded.config.webhook
-        token = None if section.token is None else self._secret(section.token.secret)
-        basic = None if section.basic is None else (section.basic.user, self._secret(section.basic.password.secret))
-        return WebhookCredential(token=token, basic=basic)
-
     async def _reloads(self) -> None:
         while True:
             await self._reload.wait()
@@ -254,6 +248,8 @@ class Daemon:
             except StoreError as error:
                 metrics.RULES_RELOAD_SUCCESS.set(0)
                 _log.error("reload put off: the store is away", error=str(error))
+                await self.clock.wait(self._stopping, _RELOAD_AGAIN)
+                self._reload.set()
 
     async def _reload_once(self) -> None:
         """Put rules and configuration in force together, or neither."""
@@ -267,9 +263,11 @@ class Daemon:
             if getattr(old, key) != getattr(loaded.config, key):
                 _log.warning(f"`{key}` has changed: it takes effect at the next start")
         kept = {key: getattr(old, key) for key in ("listen", "state", "store")}
-        self.loaded = LoadedConfig(loaded.config.model_copy(update=kept), loaded.path, loaded.base, loaded.environ)
-        await self.engine.adopt(rules.rules, standing_of(self.loaded, self.catalog), settings(self.loaded))
-        self.webhook.limits, self.webhook.credential = self._limits(), self._credential()
+        loaded = LoadedConfig(loaded.config.model_copy(update=kept), loaded.path, loaded.base, loaded.environ)
+        credential = _credential(loaded)
+        await self.engine.adopt(rules.rules, standing_of(loaded, self.catalog), settings(loaded))
+        self.loaded = loaded
+        self.webhook.limits, self.webhook.credential = _limits(loaded), credential
         self._note_rules(rules)
         self._moved.set()
         _log.info("rules loaded", rules=len(rules.rules.rules), mode=self.loaded.config.mode)
@@ -319,6 +317,21 @@ class Daemon:
                 gone = await self.store.transact(lambda tx: tx.prune(**before))
         except StoreError as error:
             _log.error("old records could not be pruned", error=str(error))
+
+
+def _limits(loaded: LoadedConfig) -> Limits:
+    section = loaded.config.webhook
+    return Limits(max_alerts=section.max_alerts, max_labels=section.max_labels, max_value=section.max_value)
+
+
+def _credential(loaded: LoadedConfig) -> WebhookCredential:
+    section = loaded.config.webhook
+    token = None if section.token is None else loaded.read_secret(section.token.secret)
+    password = None if section.basic is None else loaded.read_secret(section.basic.password.secret)
+    if "" in (token, password):
+        raise ConfigurationError("the webhook's credential is empty: anyone could post; write it where `secrets` says")
+    basic = None if section.basic is None or password is None else (section.basic.user, password)
+    return WebhookCredential(token=token, basic=basic)
 
 
 def _concerns(changed: Path, ours: set[Path], rules: tuple[Path, ...]) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from remediator.actions.bounds import redact
 from remediator.actions.protocol import Context, Effect, Outcome, Parameters, Result
 from remediator.model.run import Phase, Step, StepState
 from remediator.model.time import Seconds, Timestamp
@@ -96,6 +97,7 @@ class _Walker:
         self.scope_of = scope_of
         self.now = now
         self.added: list[Step] = []
+        self.items: list[Any] | None = None  # of the loop that is being gone through
         self.records = {
             (step.position, step.item): step
             for step in known
@@ -114,17 +116,20 @@ class _Walker:
     def _step(self, position: int, rule: StepRule) -> Next | None:
         """Go through the items of one step; None when the list may go on."""
         first = self.records.get((position, 0))
+        self.items = None
         try:
             scope = self.scope_of(self.known)
             if first is None and rule.condition is not None and not rule.condition.holds(scope):
                 self._add(self._record(rule, position, state=StepState.SKIPPED))
                 return None
-            items = _items(rule, scope)
+            # A loop that has begun keeps its list, whatever has changed since.
+            items = first.items if first is not None and first.items is not None else _items(rule, scope)
         except PendingValue:
             self._add(self._record(rule, position, state=StepState.PLANNED))
             return None
         except TemplateError as error:
             return self._fail(rule, position, 0, str(error))
+        self.items = list(items) if rule.for_each is not None else None
         if not items:
             self._add(self._record(rule, position, state=StepState.SKIPPED))
         for number, item in enumerate(items):
@@ -215,6 +220,8 @@ class _Walker:
 
     def _record(self, rule: StepRule, position: int, *, state: StepState, **more: Any) -> Step:
         more.setdefault("item", 0)
+        if not more["item"]:
+            more["items"] = self.items
         more.setdefault("attempt", self.course.first_attempt)
         return Step(
             phase=self.course.phase, position=position, uses=rule.uses, id=rule.id, state=state,
@@ -244,20 +251,20 @@ def shown(parameters: Parameters) -> Any:
     return parameters.model_dump(mode="json", exclude_unset=True, by_alias=True)
 
 
-def results(steps: Sequence[Step], phases: frozenset[Phase]) -> dict[str, Any]:
-    """Give what templates see of steps that have ended, by id: `result` (a list of them for a loop) and `ok`."""
+def results(steps: Sequence[Step], phases: frozenset[Phase], loops: frozenset[str]) -> dict[str, Any]:
+    """Give what templates see of steps that have ended, by id: `ok`, and `result` (of a loop, a list of them)."""
     found: dict[str, Any] = {}
-    for step in steps:
-        if step.id is None or step.phase not in phases or step.state not in (StepState.SUCCEEDED, StepState.FAILED):
+    ended = [step for step in steps if step.phase in phases and step.state in (StepState.SUCCEEDED, StepState.FAILED)]
+    for step in sorted(ended, key=lambda step: step.item):
+        if step.id is None:
             continue
         ok = step.state is StepState.SUCCEEDED
-        entry: dict[str, Any] = {"ok": ok}
-        if step.result is not None or ok:
-            entry["result"] = step.result
-        if step.item and step.id in found:
-            before = found[step.id]
-            entry = {"ok": ok and before["ok"], "result": [*before.get("result", []), step.result]}
-        found[step.id] = entry
+        if step.id in loops:
+            entry = found.setdefault(step.id, {"ok": True, "result": []})
+            entry["ok"] = entry["ok"] and ok
+            entry["result"].append(step.result)
+        else:
+            found[step.id] = {"ok": ok, **({"result": step.result} if ok or step.result is not None else {})}
     return found
 
 
@@ -299,19 +306,18 @@ async def perform(call: Call, context: Context) -> Outcome:
 
 
 def redacted(outcome: Outcome, secrets: Sequence[str]) -> Outcome:
-    """Take every exact occurrence of the given secrets out of what will be recorded."""
+    """Take every occurrence of the given secrets out of what will be recorded, as they are or inside JSON."""
+    marks = dict.fromkeys(sorted(filter(None, secrets), key=len, reverse=True), "[redacted]")
 
     def clean(value: Any) -> Any:
         if isinstance(value, str):
-            for secret in secrets:
-                value = value.replace(secret, "[redacted]")
-            return value
+            return redact(value, marks)
         if isinstance(value, Mapping):
             return {clean(key): clean(each) for key, each in value.items()}
         if isinstance(value, list | tuple):
             return [clean(each) for each in value]
         return value
 
-    if not any(secrets):
+    if not marks:
         return outcome
     return replace(outcome, result=clean(outcome.result), error=clean(outcome.error))

@@ -60,6 +60,7 @@ def prepare(run: Run, rule: Rule, target: str, scope: Mapping[str, Any], daemon:
         rule=rule.name,
         target=target,
         dry=run.dry,
+        priority=run.priority,
         allowances=own + tuple(daemon),
         lock=lock,
         firing=_names([*unless, *only]),

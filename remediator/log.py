@@ -11,6 +11,9 @@ import structlog
 
 from remediator.actions.bounds import visible
 
+# Without local variables: a secret may be among them.
+_tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
 
 def configure_log(level: str, style: Literal["auto", "console", "json"]) -> bool:
     """Set up structlog and the standard library's logging, both to standard error; tells whether people read it."""
@@ -22,10 +25,13 @@ def configure_log(level: str, style: Literal["auto", "console", "json"]) -> bool
     ]
     last: list[structlog.typing.Processor]
     if console:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False, pad_event_to=20)
+        plain = structlog.dev.plain_traceback
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), sort_keys=False, pad_event_to=20, exception_formatter=plain
+        )
         last = [_for_the_eye, renderer]
     else:
-        last = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        last = [_tracebacks, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

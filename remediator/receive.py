@@ -45,7 +45,7 @@ class _WireBody(msgspec.Struct):
     alerts: list[_WireAlert]
     receiver: str = ""
     groupKey: str = ""  # noqa: N815
-    groupLabels: dict[str, str] = {}  # noqa: N815
+    groupLabels: dict[str, str] | None = None  # noqa: N815 - Go writes an empty map that was never made as null
     truncatedAlerts: int = 0  # noqa: N815
 
 
@@ -59,6 +59,9 @@ def decode(body: bytes, now: Timestamp, limits: Limits) -> Notification:
     itself. Raises MalformedBody when the body is no such thing, or no alert of it can be taken.
     """
     wire, refused = _parse(body)
+    group = wire.groupLabels or {}
+    if any(_UNFIT.search(text) for text in (wire.receiver, wire.groupKey, *group, *group.values())):
+        raise MalformedBody("the receiver or the group of the body holds a NUL or half a surrogate pair")
     if len(wire.alerts) > limits.max_alerts:
         raise MalformedBody(
             f"{len(wire.alerts)} alerts in one body, and webhook.max_alerts is {limits.max_alerts}: "
@@ -81,7 +84,7 @@ def decode(body: bytes, now: Timestamp, limits: Limits) -> Notification:
         received_at=now,
         receiver=wire.receiver,
         group_key=wire.groupKey,
-        group_labels=wire.groupLabels,
+        group_labels=group,
         truncated=max(0, wire.truncatedAlerts),
         alerts=tuple(alerts),
         refused=tuple(RefusedAlert(position=position, why=why) for position, why in sorted(refused.items())),
@@ -143,6 +146,8 @@ def _alert(wire: _WireAlert, now: Timestamp, limits: Limits) -> Alert | str:
                 return f"{kind} {name[:64]!r} is larger than webhook.max_value ({limits.max_value} bytes)"
             if _UNFIT.search(value) or _UNFIT.search(name):
                 return f"{kind} {name[:64]!r} holds a NUL or half a surrogate pair"
+    if _UNFIT.search(wire.generatorURL):
+        return "generatorURL holds a NUL or half a surrogate pair"
     try:
         starts_at = now if wire.startsAt in ("", _NEVER) else parse_rfc3339(wire.startsAt)
         ends_at = None if wire.endsAt in ("", _NEVER) else parse_rfc3339(wire.endsAt)
@@ -217,8 +222,8 @@ def track(
             tracked.opened[episode.id] = episode
         elif episode.ended_at is None and ended_at < episode.starts_at:
             tracked.stale += 1  # the resolve of an earlier episode
-        elif episode.ended_at is None or ended_at > episode.ended_at:
-            episode = msgspec.structs.replace(episode, ended_at=ended_at)
+        elif episode.ended_at is None or episode.lost or ended_at > episode.ended_at:
+            episode = msgspec.structs.replace(episode, ended_at=ended_at, lost=False)
             if episode.id in tracked.opened:
                 tracked.opened[episode.id] = episode
             else:

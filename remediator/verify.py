@@ -25,7 +25,8 @@ def judge(checks: Sequence[Step], resolved: bool | None, *, unheard: bool = Fals
     """
     if resolved is False or any(check.state is StepState.FAILED and check.refuted for check in checks):
         return Judgement.FALSE
-    if unheard or any(check.state not in (StepState.SUCCEEDED, StepState.SKIPPED) for check in checks):
+    proven = resolved is True or any(check.state is StepState.SUCCEEDED for check in checks)
+    if not proven or unheard or any(check.state not in (StepState.SUCCEEDED, StepState.SKIPPED) for check in checks):
         return Judgement.UNREADABLE
     return Judgement.HOLDS
 

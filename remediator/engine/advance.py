@@ -6,65 +6,29 @@ read for admission. The daemon, dry-run and the explainer all drive this same fu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+
+from msgspec.structs import replace
 
 from remediator.actions.protocol import Effect as ActionEffect
-from remediator.engine.scope import base_scope, with_results
-from remediator.execute import Call, Course, Failed, Interrupted, Next, Wait, walk
-from remediator.model.alert import Episode
-from remediator.model.run import Control, ControlKind, EventKind, Mode, Phase, Reason, State, Step, lowest
+from remediator.engine.moves import Effect, Ended, Move, Rest, Surroundings, by, cancelled, go, held, late, order
+from remediator.engine.waiting import waiting
+from remediator.execute import Call, Course, Failed, Interrupted, Wait
+from remediator.model.run import ControlKind, Phase, Reason, State, Step, StepState, lowest
 from remediator.model.story import Story
 from remediator.model.time import Seconds, Timestamp, format_duration
-from remediator.rules.rule import Rule, StepRule, Verify
-from remediator.rules.templates import PendingValue, TemplateError, UnsafeValue
+from remediator.rules.rule import Rule, Verify
 from remediator.verify import Judgement, doubts, judge, passed, verdict
 
-FACTS_AGE: Seconds = 30.0  # facts older than this are read again before they decide anything
 _UNKNOWN_EVERY: Seconds = 60.0  # how often an unknown run's checks are polled once `within` has passed
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """All that a run's next move depends on, beside the run and its rule."""
-
-    now: Timestamp
-    mode: Mode = Mode.AUTO  # the daemon's
-    controls: Sequence[Control] = ()
-    firing: int = 1  # how many of its alerts fire
-    first_seen: Timestamp | None = None  # the earliest among those that fire
-    alerts: Sequence[Episode] = ()  # filled where the rule asks for them
-    hosts: Sequence[str] = ()  # `http.allow`
-    public_url: str = ""
-    lost: int = 0  # how many of its alerts were closed without anybody saying that they resolved
-    resolved_check: StepRule | None = None  # asks Alertmanager's API, where one is configured
-    presence_check: StepRule | None = None  # likewise, before admission: still there, and not silenced?
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """Nothing to do until the run is due again: `run.due_at` says when."""
-
-
-@dataclass(frozen=True, slots=True)
-class Admit:
-    """The run is ready: the books have to be read, in the same transaction."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Nothing will happen to this run any more."""
-
-
-Effect: TypeAlias = Call | Rest | Admit | Ended
-Move: TypeAlias = tuple[Story, Effect | None]  # None: go on
 
 
 def advance(story: Story, rule: Rule, around: Surroundings) -> tuple[Story, Effect]:
     """Take a story as far as it goes without the world. Pure; never called while a step of the run is at work."""
     while story.run.open:
+        doubt = _in_doubt(story)
+        if doubt is not None:
+            story = _unsure(story, doubt, around.now)  # before anything else: no deadline and no order undoes a doubt
         stage = _follow_up if story.run.ending is not None else _STAGES[story.run.state]
         story, effect = stage(story, rule, around)
         if isinstance(effect, Call) and story.run.ending is None and story.run.state is not State.UNKNOWN:
@@ -75,128 +39,50 @@ def advance(story: Story, rule: Rule, around: Surroundings) -> tuple[Story, Effe
     return story, Ended()
 
 
-def scope_of(story: Story, rule: Rule, around: Surroundings, *, planning: bool = False) -> dict[str, Any]:
-    """Give what the templates of this run see now."""
-    base = base_scope(story.run, story.alert, rule, around.alerts, around.public_url)
-    return with_results(base, story.steps, rule, planning=planning)
-
-
-def block(story: Story, rule: Rule, reason: Reason, because: str, now: Timestamp) -> Story:
-    """Refuse a run: `on_blocked` follows, once."""
-    told = story.tell(
-        EventKind.REFUSED,
-        now,
-        rule=rule.name,
-        target=story.run.target,
-        mode=story.run.mode,
-        reason=reason,
-        because=because,
+def _in_doubt(story: Story) -> Step | None:
+    """Give a step that must not be repeated, was begun, and has no recorded end."""
+    if not story.run.state.at_work:
+        return None
+    return next(
+        (
+            step
+            for step in (*story.of(Phase.STEPS), *story.of(Phase.UNDO))
+            if step.state is StepState.STARTED and not step.repeatable
+        ),
+        None,
     )
-    if rule.on_blocked:
-        return told.with_run(ending=State.BLOCKED, phase=Phase.ON_BLOCKED, reason=reason, because=because)
-    return told.move(State.BLOCKED, now, reason, because)
 
 
-# -- stages --
-
-
-def _waiting(story: Story, rule: Rule, around: Surroundings) -> Move:
-    run, now = story.run, around.now
-    over = _cancelled(story, around)
-    if over is not None:
-        return over, None
-    if around.firing == 0 and around.lost:
-        return story.move(State.CANCELLED, now, Reason.LOST, "nothing was heard of its alerts for too long"), None
-    if around.firing == 0:
-        return story.move(State.CANCELLED, now, Reason.RESOLVED, "its alerts resolved before it began"), None
-    mode = lowest(around.mode, rule.mode)
-    if mode is Mode.OFF:
-        return story.move(State.CANCELLED, now, Reason.OFF, "the mode in force became `off` before it began"), None
-    story = story.with_run(mode=mode)
-    held = _held(story, around)
-    if held is not None:
-        return held, Rest()
-    ready = (around.first_seen if around.first_seen is not None else run.created_at) + rule.for_
-    if ready > now:
-        return story.rest(ready, now, Reason.FOR, f"for {format_duration(rule.for_)}"), Rest()
-    story, effect = _facts(story, rule, around)
-    if effect is not None or not story.run.open or story.run.ending is not None:
-        return story, effect
-    if story.run.target is None:
-        return _name_target(story, rule, around)
-    return story, Admit()
-
-
-def _facts(story: Story, rule: Rule, around: Surroundings) -> Move:
-    """Read the facts, all of them again when the last reading is too old."""
-    known = story.of(Phase.FACTS)
-    read_at = max((step.ended_at for step in known if step.ended_at is not None), default=None)
-    if read_at is not None and around.now - read_at > FACTS_AGE:
-        story = replace_steps(story, tuple(step for step in story.steps if step.phase is not Phase.FACTS))
-    facts = (*rule.facts, *((around.presence_check,) if around.presence_check is not None else ()))
-    story, found = _go(story, Course(Phase.FACTS, facts, hosts=around.hosts), rule, around)
-    if isinstance(found, Call):
-        return story, found
-    if isinstance(found, Wait):
-        return story.rest(found.until, around.now, Reason.FACTS), Rest()
-    if isinstance(found, Failed | Interrupted):
-        step = found.step
-        because = f"the fact {step.id or step.uses} could not be read: {step.error}"
-        return block(story, rule, Reason.FACTS, because, around.now), None
-    return (story if around.presence_check is None else _presence(story, rule, around)), None
-
-
-def _presence(story: Story, rule: Rule, around: Surroundings) -> Story:
-    """Judge what Alertmanager's API says of the run's alerts: gone means resolved, suppressed starts nothing."""
-    told = story.of(Phase.FACTS)[-1].result
-    mine = {alert.fingerprint for alert in around.alerts if alert.firing}
-    there = [each for each in told["alerts"] if each["fingerprint"] in mine]
-    if not there:
-        return story.move(State.CANCELLED, around.now, Reason.RESOLVED, "Alertmanager no longer has its alerts")
-    if all(each["state"] == "suppressed" for each in there):
-        return block(story, rule, Reason.SILENCED, "its alerts are silenced or inhibited in Alertmanager", around.now)
-    return story
-
-
-def replace_steps(story: Story, steps: tuple[Step, ...]) -> Story:
-    """Forget some records: their steps will be taken again."""
-    return Story(run=story.run, alert=story.alert, steps=steps, events=story.events, touched=story.touched)
-
-
-def _name_target(story: Story, rule: Rule, around: Surroundings) -> Move:
-    try:
-        target = str(rule.target.render(scope_of(story, rule, around))).strip()
-        if not target:
-            raise TemplateError("target is an empty text, and an empty target would mean anything")
-    except UnsafeValue as error:
-        return block(story, rule, Reason.UNSAFE_VALUE, str(error), around.now), None
-    except (TemplateError, PendingValue) as error:
-        return block(story, rule, Reason.TEMPLATE_ERROR, str(error), around.now), None
-    return story.with_run(target=target), None
+def _unsure(story: Story, step: Step, now: Timestamp) -> Story:
+    lost = replace(step, state=StepState.INTERRUPTED, error=f"{step.uses} was begun, and how it ended is not known")
+    because = f"step {step.id or step.uses}: {lost.error}"
+    story = story.record(lost, now).with_run(
+        ending=None, phase=step.phase, verify_since=now, poll=story.run.poll + 1, poll_at=now, good_since=None
+    )
+    return story.move(State.UNKNOWN, now, Reason.INTERRUPTED, because)
 
 
 def _running(story: Story, rule: Rule, around: Surroundings) -> Move:
+    story, effect, interrupted = _stopped(story, rule, around)
+    if interrupted:
+        return story, effect
     now = around.now
-    stopped = _stopped(story, rule, around)
-    if stopped is not None:
-        return stopped, None
+    mode = lowest(around.mode, rule.mode)
+    if mode.rank < story.run.mode.rank:
+        because = f"the mode in force became `{mode}`: nothing more is begun"
+        return story.move(State.CANCELLED, now, Reason.OFF, because), None
     if rule.when_resolved == "cancel" and around.firing == 0 and not story.run.dry:
         return story.move(State.CANCELLED, now, Reason.RESOLVED, "all its alerts have resolved"), None
-    held = _held(story, around)
-    if held is not None:
-        return held, Rest()
     course = Course(Phase.STEPS, rule.steps, dry=story.run.dry, rung=story.run.rung, hosts=around.hosts)
-    story, found = _go(story, course, rule, around)
+    story, found = go(story, course, rule, around)
     if isinstance(found, Call):
         return _starting(story, found), found
     if isinstance(found, Wait):
         return story.rest(found.until, now), Rest()
-    if isinstance(found, Interrupted):
-        return _unsure(story, found.step, now), None
-    if isinstance(found, Failed):
-        late = _late(story, rule, now)
+    if isinstance(found, Failed | Interrupted):
+        overdue = late(story, rule, now)
         because = f"step {found.step.id or found.step.uses}: {found.step.error}"
-        return _end(story, rule, State.FAILED, (Reason.DEADLINE if late else Reason.STEP, because)), None
+        return _end(story, rule, State.FAILED, (Reason.DEADLINE if overdue else Reason.STEP, because)), None
     if story.run.dry:
         # In its books it counts as one that began: the next dry run cools down as a live one would.
         story = story.with_run(started_at=story.run.started_at if story.run.started_at is not None else now)
@@ -217,12 +103,9 @@ def _starting(story: Story, call: Call) -> Story:
 
 def _verifying(story: Story, rule: Rule, around: Surroundings) -> Move:
     now = around.now
-    stopped = _stopped(story, rule, around)
-    if stopped is not None:
-        return stopped, None
-    held = _held(story, around)
-    if held is not None:
-        return held, Rest()
+    story, effect, interrupted = _stopped(story, rule, around)
+    if interrupted:
+        return story, effect
     verify = rule.verify or Verify()
     story, effect, polled = _poll(story, rule, verify, around)
     if effect is not None or polled is None:
@@ -241,12 +124,12 @@ def _verifying(story: Story, rule: Rule, around: Surroundings) -> Move:
 def _unknown(story: Story, rule: Rule, around: Surroundings) -> Move:
     """Open till verification proves it good or a person resolves it."""
     now = around.now
-    order = _order(around, ControlKind.RESOLVE)
-    if order is not None and order.outcome is not None:
-        return story.move(order.outcome, now, Reason.OPERATOR, _by(order)), None
-    held = _held(story, around)
-    if held is not None:
-        return held, Rest()
+    ordered = order(around, ControlKind.RESOLVE)
+    if ordered is not None and ordered.outcome is not None:
+        return story.move(ordered.outcome, now, Reason.OPERATOR, by(ordered)), None
+    story, pausing = held(story, around)
+    if pausing:
+        return story, Rest()
     if rule.verify is None or story.run.phase is Phase.UNDO:
         return story.rest(None, now, story.run.reason, story.run.because), Rest()
     story, effect, polled = _poll(story, rule, rule.verify, around)
@@ -263,51 +146,20 @@ def _unknown(story: Story, rule: Rule, around: Surroundings) -> Move:
 def _follow_up(story: Story, rule: Rule, around: Surroundings) -> Move:
     """Run what follows from an ending that is decided: `undo`, then `on_failure`; or `on_success`, or `on_blocked`."""
     now, run = around.now, story.run
-    held = _held(story, around)
-    if held is not None:
-        return held, Rest()
+    story, pausing = held(story, around)
+    if pausing:
+        return story, Rest()
     course = Course(run.phase, rule.list_for(run.phase), dry=run.dry, rung=run.rung, hosts=around.hosts)
-    story, found = _go(story, course, rule, around)
+    story, found = go(story, course, rule, around)
     if isinstance(found, Call):
         return story, found
     if isinstance(found, Wait):
         return story.with_run(due_at=found.until), Rest()
     if run.phase is Phase.UNDO:
-        if isinstance(found, Interrupted):
-            return _unsure(story.with_run(ending=None), found.step, now), None
         return story.with_run(phase=Phase.ON_FAILURE), None
     if run.ending is None:
         raise AssertionError("a follow-up without an ending")
     return story.move(run.ending, now, run.reason, run.because), None
-
-
-# No run waits for approval yet: `approve` is refused when rules and configuration are loaded.
-_STAGES: Mapping[State, Callable[[Story, Rule, Surroundings], Move]] = {
-    State.WAITING: _waiting,
-    State.RUNNING: _running,
-    State.VERIFYING: _verifying,
-    State.UNKNOWN: _unknown,
-}
-
-
-# -- what the stages share --
-
-
-def _go(story: Story, course: Course, rule: Rule, around: Surroundings) -> tuple[Story, Next]:
-    """Walk a list, record what that adds, and bound the call by the run's deadline."""
-    base = base_scope(story.run, story.alert, rule, around.alerts, around.public_url)
-    scope = partial(_with_steps, base, rule)
-    added, found = walk(course, story.steps, scope, around.now)
-    for step in added:
-        story = story.record(step, around.now)
-    if isinstance(found, Call) and story.run.admitted_at is not None and course.phase in (Phase.STEPS, Phase.VERIFY):
-        left = story.run.admitted_at + rule.deadline - around.now
-        found = replace(found, timeout=max(0.1, min(found.timeout, left)))
-    return story, found
-
-
-def _with_steps(base: Mapping[str, Any], rule: Rule, steps: Sequence[Step]) -> Mapping[str, Any]:
-    return with_results(base, steps, rule)
 
 
 def _end(story: Story, rule: Rule, ending: State, why: tuple[Reason | None, str | None]) -> Story:
@@ -322,49 +174,18 @@ def _end(story: Story, rule: Rule, ending: State, why: tuple[Reason | None, str 
     return story.with_run(ending=ending, phase=phase, reason=reason, because=because)
 
 
-def _unsure(story: Story, step: Step, now: Timestamp) -> Story:
-    because = f"step {step.id or step.uses}: {step.error}"
-    phase = story.run.phase
-    story = story.with_run(verify_since=now, poll=story.run.poll + 1, poll_at=now, good_since=None)
-    return story.move(State.UNKNOWN, now, Reason.INTERRUPTED, because).with_run(phase=phase)
-
-
-def _stopped(story: Story, rule: Rule, around: Surroundings) -> Story | None:
-    over = _cancelled(story, around)
+def _stopped(story: Story, rule: Rule, around: Surroundings) -> tuple[Story, Effect | None, bool]:
+    """Look at what stops a run at work before its next step: an order, a pause, the deadline. Tells whether one does."""
+    over = cancelled(story, around)
     if over is not None:
-        return over
-    if _late(story, rule, around.now):
+        return over, None, True
+    story, pausing = held(story, around)
+    if pausing:
+        return story, Rest(), True
+    if late(story, rule, around.now):
         because = f"not done within its deadline of {format_duration(rule.deadline)}"
-        return _end(story, rule, State.FAILED, (Reason.DEADLINE, because))
-    return None
-
-
-def _late(story: Story, rule: Rule, now: Timestamp) -> bool:
-    return story.run.admitted_at is not None and now - story.run.admitted_at >= rule.deadline
-
-
-def _cancelled(story: Story, around: Surroundings) -> Story | None:
-    order = _order(around, ControlKind.CANCEL)
-    return None if order is None else story.move(State.CANCELLED, around.now, Reason.OPERATOR, _by(order))
-
-
-def _order(around: Surroundings, kind: ControlKind) -> Control | None:
-    return next((control for control in around.controls if control.kind is kind), None)
-
-
-def _by(order: Control) -> str:
-    return f"{order.author}: {order.reason}" if order.reason else f"by {order.author}"
-
-
-def _held(story: Story, around: Surroundings) -> Story | None:
-    """Hold a run under a pause: nothing starts, and what was started has ended by now."""
-    run = story.run
-    for control in around.controls:
-        if control.kind is ControlKind.PAUSE and control.covers(run.rule, run.target):
-            if run.ending is not None or run.state is State.UNKNOWN:
-                return story.with_run(due_at=control.until)  # its reason says how it will end, and must not be lost
-            return story.rest(control.until, around.now, Reason.PAUSED, f"paused by {_by(control)}")
-    return None
+        return _end(story, rule, State.FAILED, (Reason.DEADLINE, because)), None, True
+    return story, None, False
 
 
 def _poll(
@@ -379,15 +200,18 @@ def _poll(
     checks = verify.checks
     if verify.resolved and around.resolved_check is not None:
         checks = (*checks, around.resolved_check)
+    if run.poll_at is not None and now - run.poll_at > max(verify.every, verify.stable_for):
+        story = story.with_run(good_since=None)  # nobody has looked since: what held then proves nothing now
     course = Course(Phase.VERIFY, checks, rung=run.rung, first_attempt=run.poll, to_the_end=True, hosts=around.hosts)
-    story, found = _go(story, course, rule, around)
+    story, found = go(story, course, rule, around)
     if isinstance(found, Call):
         return story, found, None
     if isinstance(found, Wait):
         return _rest_between_polls(story, found.until, now), Rest(), None
     polled = tuple(step for step in story.of(Phase.VERIFY) if step.attempt >= run.poll)
     judgement = judge(polled, resolved, unheard=unheard)
-    good_since = (run.good_since if run.good_since is not None else now) if judgement is Judgement.HOLDS else None
+    before = story.run.good_since
+    good_since = (before if before is not None else now) if judgement is Judgement.HOLDS else None
     return story.with_run(good_since=good_since), None, (judgement, doubts(polled, resolved))
 
 
@@ -402,3 +226,12 @@ def _rest_between_polls(story: Story, until: Timestamp, now: Timestamp) -> Story
     if story.run.state is State.UNKNOWN:
         return story.rest(until, now, Reason.INTERRUPTED, story.run.because)
     return story.rest(until, now)
+
+
+# No run waits for approval yet: `approve` is refused when rules and configuration are loaded.
+_STAGES: Mapping[State, Callable[[Story, Rule, Surroundings], Move]] = {
+    State.WAITING: waiting,
+    State.RUNNING: _running,
+    State.VERIFYING: _verifying,
+    State.UNKNOWN: _unknown,
+}

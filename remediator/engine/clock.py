@@ -1,6 +1,7 @@
 """The daemon's clock: the wall's time at start, moved on by the monotonic clock.
 
-A wall clock that jumps while the daemon runs opens no cooldown, limit or lease (P17).
+It counts the time that the machine was suspended too, so that stale work expires. A wall clock that jumps while the daemon
+runs opens no cooldown, limit or lease (P17).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ class SystemClock:
     """The real one."""
 
     def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+        self._offset = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def now(self) -> Timestamp:
         """Give the present instant; it never goes back."""
-        return self._offset + time.monotonic()
+        return self._offset + time.clock_gettime(time.CLOCK_BOOTTIME)
 
     async def wait(self, event: asyncio.Event, seconds: Seconds) -> None:
         """Return when the event is set, or that much later."""

@@ -31,7 +31,7 @@ async def pause(
         id=new_id(now), kind=ControlKind.PAUSE, laid_at=now, author=author, reason=reason, rule=rule, target=target,
         until=None if span is None else now + span,
     )  # fmt: skip
-    await engine.store.transact(partial(_lay, control=control, now=now))
+    await engine.store.transact(partial(lay, control=control, now=now))
     _log.warning("paused", by=author, reason=reason, rule=rule, target=target, seconds=span)
     return control
 
@@ -88,6 +88,8 @@ async def _order(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str, 
         state = story.run.state
         if not state.open:
             raise Impossible(f"run {run_id} has ended already: {state}")
+        if story.run.ending is not None:
+            raise Impossible(f"run {run_id} is ending already: it will be {story.run.ending}")
         if kind is ControlKind.CANCEL and state is State.UNKNOWN:
             raise Impossible(
                 f"run {run_id} is unknown: look at {story.run.target}, then "
@@ -99,7 +101,7 @@ async def _order(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str, 
         control = Control(
             id=new_id(now), kind=kind, laid_at=now, author=author, reason=reason, run=run_id, outcome=outcome
         )
-        await _lay(tx, control, now)
+        await lay(tx, control, now)
         await tx.wake([run_id], now)
 
     now = engine.clock.now()
@@ -108,7 +110,8 @@ async def _order(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str, 
     engine.look()
 
 
-async def _lay(tx: Transaction, control: Control, now: Timestamp) -> None:
+async def lay(tx: Transaction, control: Control, now: Timestamp) -> None:
+    """Lay a control, and say so in the history: the script under all of these."""
     await tx.lay(control)
     data = {
         "control": control.id, "kind": control.kind, "rule": control.rule, "target": control.target,

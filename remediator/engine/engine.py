@@ -22,7 +22,7 @@ from remediator.engine.workers import Workers
 from remediator.errors import StoreError
 from remediator.model.alert import Notification
 from remediator.model.identity import new_id
-from remediator.model.run import Event, EventKind, State
+from remediator.model.run import Event, EventKind, Reason, State
 from remediator.rules.rule import RuleSet
 from remediator.store.protocol import RunFilter, Store, Transaction
 
@@ -71,7 +71,6 @@ class Engine:
         """Put another set of rules and settings in force, all at once; runs that wait under another rule look again."""
         now = self.clock.now()
         definitions = {rule.hash: rule.definition for rule in rules.rules}
-        changed = {rule.hash for rule in self.desk.rules.rules} != set(definitions)
         data = {"rules": {rule.name: rule.hash for rule in rules.rules[:_RULES_TOLD]}, "mode": standing.mode}
         loaded = Event(at=now, kind=EventKind.RULES_LOADED, run=None, data={"count": len(rules.rules), **data})
 
@@ -81,13 +80,14 @@ class Engine:
 
         await self.store.transact(script)
         self.desk.put(rules, standing, settings)
-        if changed:
-            await self.store.transact(self._wake_waiting)
+        await self.store.transact(self._wake_waiting)
+        self.look()
 
     async def _wake_waiting(self, tx: Transaction) -> None:
+        """Wake what the new rules or a higher `max_running` concern."""
         waiting = await tx.runs(RunFilter(state=State.WAITING, open_only=True, limit=1_000_000))
-        await tx.wake([run.id for run in waiting if not self.desk.in_force(run)], self.clock.now())
-        self.look()
+        concerned = [run.id for run in waiting if run.reason is Reason.MAX_RUNNING or not self.desk.in_force(run)]
+        await tx.wake(concerned, self.clock.now())
 
     async def _keep_losing(self) -> None:
         while True:

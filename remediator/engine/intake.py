@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 from msgspec.structs import replace
 
-from remediator.engine.advance import Effect
+from remediator.engine.moves import Effect
 from remediator.engine.scope import base_scope
 from remediator.engine.settle import Standing, settle, wake_others
 from remediator.execute import Call
@@ -39,8 +39,11 @@ class Portion:
 
 @dataclass(slots=True)
 class Taken:
-    """What came of one transaction of intake."""
+    """One transaction of intake, and what came of it."""
 
+    now: Timestamp
+    begin: bool = True  # whether what has nothing to wait for may begin in this very transaction
+    source: dict[int, str] = field(default_factory=dict)  # by episode: the notification that told of it
     runs: dict[str, list[str]] = field(default_factory=dict)  # by notification: runs opened or joined
     begun: list[tuple[Story, Effect]] = field(default_factory=list)  # claimed by us, a step to be called now
     stories: list[Story] = field(default_factory=list)  # all new runs
@@ -49,20 +52,25 @@ class Taken:
 
 
 async def take_in(
-    tx: Transaction, portions: Sequence[Portion], index: Index, standing: Standing, now: Timestamp
+    tx: Transaction,
+    portions: Sequence[Portion],
+    index: Index,
+    standing: Standing,
+    now: Timestamp,
+    *,
+    begin: bool = True,
 ) -> Taken:
     """Keep alerts and episodes, propose a run for every match that is new, and begin what has nothing to wait for."""
-    taken = Taken()
+    taken = Taken(now, begin)
     tracked = Tracked()
     fingerprints = [alert.fingerprint for portion in portions for alert in portion.alerts]
     known = dict(await tx.episodes(set(fingerprints)))
     ids = iter(await tx.episode_ids(len(fingerprints)))
-    source: dict[int, str] = {}  # which notification told of an episode
     for portion in portions:
         before = (len(tracked.opened), len(tracked.closed), len(tracked.firing), tracked.stale, tracked.clamped)
         track(portion.notification, portion.alerts, known, ids, tracked)
         for episode in tracked.firing[before[2] :]:
-            source.setdefault(episode.id, portion.notification.id)
+            taken.source.setdefault(episode.id, portion.notification.id)
         taken.events.append(_received(portion, tracked, before))
     await tx.add_notifications([portion.notification for portion in portions if portion.first])
     await tx.save_episodes(list(tracked.opened.values()), tracked.seen, tracked.closed)
@@ -74,7 +82,7 @@ async def take_in(
     fresh = [(rule, episode) for rule, episode in pairs if (episode.id, rule.name) not in decided]
     await tx.append(taken.events)
     if fresh:
-        await take_up(tx, fresh, standing, now, taken, source)
+        await take_up(tx, fresh, standing, taken)
     return taken
 
 
@@ -109,57 +117,53 @@ async def _resolve(tx: Transaction, tracked: Tracked, taken: Taken, now: Timesta
             taken.events.append(Event(at=now, kind=EventKind.HEALED, run=run.id, data=data))
 
 
-async def take_up(
-    tx: Transaction,
-    fresh: Sequence[tuple[Rule, Episode]],
-    standing: Standing,
-    now: Timestamp,
-    taken: Taken,
-    source: Mapping[int, str],
-) -> None:
-    """Propose runs for (rule, episode) pairs that no rule has taken up: by priority, then in the order of rules."""
+async def take_up(tx: Transaction, fresh: Sequence[tuple[Rule, Episode]], standing: Standing, taken: Taken) -> None:
+    """Propose runs for (rule, episode) pairs that no rule has taken up: by priority, then in the order of rules.
+
+    All are proposed before any begins, so that alerts of one target join whatever their order.
+    """
+    now = taken.now
     proposals = [
         (_priority(rule, episode), rule, episode)
         for rule, episode in fresh
         if lowest(standing.mode, rule.mode) is not Mode.OFF
     ]
     proposals.sort(key=lambda each: (each[0], each[1].order, each[2].id))
-    joined = _Joined(tx)
-    later: list[Story] = []
+    open_runs = _OpenRuns(tx)
+    proposed: list[tuple[Story, Rule]] = []
     decisions: list[Decided] = []
     joins: list[Event] = []
-    for number, (priority, rule, episode) in enumerate(proposals):
+    for priority, rule, episode in proposals:
         target = _early_target(rule, episode, standing)
-        run_id, begun = (None, False) if target is None else await joined.find(rule.name, target)
+        run_id, begun = (None, False) if target is None else await open_runs.find(rule.name, target)
+        taker = None if begun else run_id
         if run_id is None:
             story = _propose(rule, episode, priority, target, standing, now)
-            run_id = story.run.id
-            at_once = number < _AT_ONCE and len(proposals) <= _AT_ONCE and not rule.for_ and not rule.facts
-            if at_once:
-                await tx.add_decisions([Decided(episode=episode.id, rule=rule.name, run=run_id, at=now, target=target)])
-                story = await _begin(tx, story, rule, standing, now, taken)
-            else:
-                later.append(story)
-                decisions.append(Decided(episode=episode.id, rule=rule.name, run=run_id, at=now, target=target))
-                taken.due = True
-            taken.stories.append(story)
-            if target is not None:
-                joined.note(story.run, rule.name, target)
+            proposed.append((story, rule))
+            run_id = taker = story.run.id
+            open_runs.note(rule.name, target, run_id)
         else:
             # An alert that comes after the first step waits for the run to close, and is proposed anew then.
-            taker = None if begun else run_id
-            decisions.append(Decided(episode=episode.id, rule=rule.name, run=taker, at=now, target=target))
             data = {"rule": rule.name, "target": target, "fingerprint": episode.fingerprint, "deferred": begun}
             joins.append(Event(at=now, kind=EventKind.JOINED, run=run_id, data=data))
-        if episode.id in source:
-            taken.runs.setdefault(source[episode.id], []).append(run_id)
+        decisions.append(Decided(episode=episode.id, rule=rule.name, run=taker, at=now, target=target))
+        if episode.id in taken.source:
+            taken.runs.setdefault(taken.source[episode.id], []).append(run_id)
     await tx.add_decisions(decisions)
-    await tx.add(later)
     await tx.append(joins)
     taken.events += joins
+    at_once = [each for each in proposed if taken.begin and not each[1].for_ and not each[1].facts]
+    if len(at_once) > _AT_ONCE:
+        at_once = []
+    later = [story for story, rule in proposed if (story, rule) not in at_once]
+    await tx.add(later)
+    taken.stories += later
+    taken.due = taken.due or bool(later)
+    for story, rule in at_once:
+        taken.stories.append(await _begin(tx, story, rule, standing, taken))
 
 
-class _Joined:
+class _OpenRuns:
     """Which open run a match joins: the store's, or one that this transaction has just proposed."""
 
     def __init__(self, tx: Transaction) -> None:
@@ -170,12 +174,13 @@ class _Joined:
         """Give the open run of this rule and target, and whether it has begun."""
         if (rule, target) not in self._known:
             there = await self._tx.open_run(rule, target)
-            self._known[rule, target] = (None, False) if there is None else (there.id, there.state is not State.WAITING)
+            self._known[rule, target] = (None, False) if there is None else (there.id, there.begun)
         return self._known[rule, target]
 
-    def note(self, run: Run, rule: str, target: str) -> None:
-        """Remember a run that has been proposed."""
-        self._known[rule, target] = (run.id, run.state is not State.WAITING) if run.open else (None, False)
+    def note(self, rule: str, target: str | None, run: str) -> None:
+        """Remember a run that has just been proposed."""
+        if target is not None:
+            self._known[rule, target] = (run, False)
 
 
 def _propose(
@@ -200,9 +205,9 @@ def _propose(
     )  # fmt: skip
 
 
-async def _begin(tx: Transaction, story: Story, rule: Rule, standing: Standing, now: Timestamp, taken: Taken) -> Story:
+async def _begin(tx: Transaction, story: Story, rule: Rule, standing: Standing, taken: Taken) -> Story:
     """Settle a new run in the same transaction: one commit between the webhook and the first step."""
-    before = story.run
+    before, now = story.run, taken.now
     story, effect = await settle(tx, story.with_run(due_at=None), rule, standing, now)
     if isinstance(effect, Call):
         story = story.with_run(fence=1, due_at=now + standing.lease)

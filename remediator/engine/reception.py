@@ -109,7 +109,12 @@ class Reception:
     async def _take_in_batch(self, batch: list[tuple[_Arrival, Portion]]) -> None:
         portions = [portion for arrival, portion in batch if not arrival.kept.done()]
         script = partial(
-            take_in, portions=portions, index=self._desk.index, standing=self._desk.standing, now=self._clock.now()
+            take_in,
+            portions=portions,
+            index=self._desk.index,
+            standing=self._desk.standing,
+            now=self._clock.now(),
+            begin=not self._desk.draining,
         )
         try:
             taken = await self._store.transact(script)

@@ -53,8 +53,8 @@ def with_results(
     base: Mapping[str, Any], steps: Sequence[Step], rule: Rule, *, planning: bool = False
 ) -> dict[str, Any]:
     """Add `facts` and `steps`; while planning, whatever no step has told yet stands as a `Pending`."""
-    facts = {name: entry.get("result") for name, entry in results(steps, _FACTS).items()}
-    done = results(steps, _DONE)
+    facts = {name: entry.get("result") for name, entry in results(steps, _FACTS, rule.loops).items()}
+    done = results(steps, _DONE, rule.loops)
     for step in steps:
         if step.state is StepState.PLANNED and step.id is not None:
             done[step.id] = Pending(step.id)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from remediator import guard
-from remediator.engine.advance import Admit, Effect, Ended, Rest, Surroundings, advance, block, scope_of
+from remediator.engine.advance import advance
+from remediator.engine.moves import Admit, Effect, Ended, Rest, Surroundings, block, refuse, scope_of
 from remediator.engine.plan import hash_plan, render_plan
 from remediator.execute import Call
 from remediator.model.books import Allowance
@@ -20,8 +21,6 @@ from remediator.model.time import Seconds, Timestamp
 from remediator.rules.rule import Rule, StepRule
 from remediator.rules.templates import TemplateError, UnsafeValue
 from remediator.store.protocol import Transaction
-
-_LOOK_AGAIN: Seconds = 15.0  # how often a refusal that has no known end is looked at again, under `patience`
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ async def _admit(
     target = run.target or ""
     other = await tx.open_run(rule.name, target)
     if other is not None and other.id != run.id:
-        if other.state is State.WAITING:
+        if not other.begun:
             await tx.hand_over(run.id, other.id)
             await tx.wake([other.id], now)
             return story.with_run(target=None).move(
@@ -123,9 +122,13 @@ async def _admit(
     books = await tx.books(case.question)
     refusal = guard.decide(case, books, now)
     if refusal is not None:
-        return _refuse(story, rule, refusal, now)
-    if standing.max_running is not None and books.at_work >= standing.max_running:
-        because = f"{books.at_work} runs are at work, and guard.max_running is {standing.max_running}"
+        story, effect = refuse(story, rule, refusal, now)
+        return story, effect is not None
+    if standing.max_running is not None and books.at_work + books.in_line >= standing.max_running:
+        because = (
+            f"{books.at_work} runs are at work, {books.in_line} wait before it, and guard.max_running is "
+            f"{standing.max_running}"
+        )
         return story.rest(None, now, Reason.MAX_RUNNING, because), True
     story = story.with_run(
         admitted_at=now, lock=case.question.lock, phase=Phase.STEPS, refused_since=None, due_at=None
@@ -134,13 +137,3 @@ async def _admit(
         lock=case.question.lock, plan_hash=story.run.plan_hash,
     )  # fmt: skip
     return story.move(State.RUNNING, now), False
-
-
-def _refuse(story: Story, rule: Rule, refusal: guard.Refusal, now: Timestamp) -> tuple[Story, bool]:
-    since = story.run.refused_since if story.run.refused_since is not None else now
-    patient_until = since + rule.guards.patience
-    if now < patient_until:
-        look = refusal.clears_at if refusal.clears_at is not None else now + _LOOK_AGAIN
-        story = story.with_run(refused_since=since)
-        return story.rest(min(look, patient_until), now, refusal.reason, refusal.because), True
-    return block(story, rule, refusal.reason, refusal.because, now), False

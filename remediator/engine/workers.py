@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from remediator import metrics
 from remediator.actions.protocol import Context, Outcome, Resources, Result
 from remediator.engine import record
-from remediator.engine.advance import Effect, Ended, Rest, Surroundings, scope_of
 from remediator.engine.clock import Clock
 from remediator.engine.desk import Desk
 from remediator.engine.intake import Taken, take_up
+from remediator.engine.moves import Effect, Ended, Rest, Surroundings, scope_of
 from remediator.engine.settle import keep, needs_alerts, settle
 from remediator.errors import StaleLease, StoreError
 from remediator.execute import Call, conclude, perform, redacted
 from remediator.model.alert import Episode
-from remediator.model.run import Reason, State
+from remediator.model.run import Priority, Reason, State
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
 from remediator.rules.rule import Rule
@@ -30,6 +30,8 @@ _log = structlog.get_logger("remediator")
 T = TypeVar("T")
 
 _CAPACITY = 128  # runs that this process has in hand at once
+_FOR_URGENT = 32  # of these, kept free for P0 and P1: slow work of less weight must not starve them
+_URGENT = (Priority.P0, Priority.P1)
 _IDLE = 5.0  # seconds: due runs are looked for at least this often, in case a waker was lost
 _STORE_RETRY = 0.5
 
@@ -43,6 +45,7 @@ class Workers:
         self._desk = desk
         self._secret = secret
         self.tasks: set[asyncio.Task[None]] = set()
+        self._in_hand: set[str] = set()  # runs whose leases are kept
         self._due = asyncio.Event()
         self._at_work: dict[str, asyncio.Task[Outcome]] = {}  # by run: the action that is being called
         self._resources = Resources()
@@ -60,7 +63,7 @@ class Workers:
     def go_on(self, taken: Taken) -> None:
         """Begin what a transaction has decided: its runs are durable now."""
         for story, effect in taken.begun:
-            self._spawn(self._carry(story.saved(), effect))
+            self._spawn(story.saved(), effect)
         if taken.due:
             self.look()
         record.tell_events(taken.events)
@@ -71,57 +74,66 @@ class Workers:
         """Lease due runs and carry them on, until cancelled."""
         while True:
             self._due.clear()
-            pause = _IDLE
-            free = 0 if self._desk.draining else _CAPACITY - len(self.tasks)
-            if free > 0:
-                now = self._clock.now()
+            now, pause = self._clock.now(), _IDLE
+            if not self._desk.draining:
                 try:
-                    stories, next_due = await self._store.transact(partial(self._claim_script, now=now, limit=free))
+                    stories, next_due = await self._store.transact(partial(self._claim_script, now=now))
                 except StoreError as error:
                     _log.error("can't look for due runs", error=str(error))
                     pause, stories, next_due = _STORE_RETRY, [], None
                 for story in stories:
-                    self._spawn(self._carry(story, None))
-                if len(stories) == free:
-                    continue
-                if next_due is not None:
+                    self._spawn(story, None)
+                if next_due is not None and (next_due > now or self._free > _FOR_URGENT):
                     pause = min(pause, max(0.0, next_due - self._clock.now()))
-            await self._clock.wait(self._due, pause)
+            if pause > 0:
+                await self._clock.wait(self._due, pause)
 
-    async def _claim_script(self, tx: Transaction, now: Timestamp, limit: int) -> tuple[list[Story], Timestamp | None]:
-        if self.tasks and now - self._renewed_at > self._desk.standing.lease / 2:
+    @property
+    def _free(self) -> int:
+        return max(0, _CAPACITY - len(self.tasks))
+
+    async def _claim_script(self, tx: Transaction, now: Timestamp) -> tuple[list[Story], Timestamp | None]:
+        if self._in_hand and now - self._renewed_at > self._desk.standing.lease / 2:
             await self._renew_script(tx, now)  # so that we never claim from ourselves
         due = await tx.next_due()
         if due is None or due > now:
             return [], due
-        stories = list(await tx.claim(self._desk.worker, now, now + self._desk.standing.lease, limit))
+        until = now + self._desk.standing.lease
+        stories = list(await tx.claim(self._desk.worker, now, until, self._free, _URGENT))
+        left = self._free - len(stories) - _FOR_URGENT
+        if left > 0:
+            stories += await tx.claim(self._desk.worker, now, until, left)
         return stories, await tx.next_due()
 
     async def renew(self) -> None:
         """Keep the leases of what is in hand, until cancelled."""
         while True:
             await self._clock.wait(asyncio.Event(), self._desk.standing.lease / 4)
-            if self.tasks:
+            if self._in_hand:
                 try:
                     await self._store.transact(partial(self._renew_script, now=self._clock.now()))
                 except StoreError as error:
                     _log.error("leases can't be renewed", error=str(error))
 
     async def _renew_script(self, tx: Transaction, now: Timestamp) -> None:
-        await tx.renew(self._desk.worker, now + self._desk.standing.lease)
+        await tx.renew(self._desk.worker, self._in_hand, now + self._desk.standing.lease)
         self._renewed_at = now
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, story: Story, effect: Effect | None) -> None:
+        task = asyncio.get_running_loop().create_task(self._carry(story, effect))
+        self._in_hand.add(story.run.id)
         self.tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(partial(self._done, story.run.id))
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        if len(self.tasks) == _CAPACITY:
+    def _done(self, run_id: str, task: asyncio.Task[None]) -> None:
+        if self._free <= _FOR_URGENT:
             self.look()  # there is room again for what is due
         self.tasks.discard(task)
+        self._in_hand.discard(run_id)  # if it ended on a defect, its lease runs out, and it is claimed again
         if not task.cancelled() and task.exception() is not None:
-            _log.error("a worker stopped on a defect; its run will be claimed again", exc_info=task.exception())
+            _log.error(
+                "a worker stopped on a defect; its run will be claimed again", exc_info=task.exception(), run=run_id
+            )
 
     async def _carry(self, story: Story, effect: Effect | None) -> None:
         """Carry one claimed run on until it has nothing to do."""
@@ -211,7 +223,7 @@ class Workers:
     async def _settle_script(
         self, tx: Transaction, story: Story, rule: Rule, now: Timestamp
     ) -> tuple[Story, Effect, Taken]:
-        taken = Taken()
+        taken = Taken(now)
         before = story.run
         if self._desk.draining:  # what has ended is kept; what comes next is for the daemon that starts after us
             story = story.with_run(due_at=now)
@@ -221,38 +233,36 @@ class Workers:
             because = "its rule was changed or taken away before it began"
             story = story.move(State.CANCELLED, now, Reason.RULE_CHANGED, because)
             taken.due = await keep(tx, before, story, Ended(), self._desk.standing, now)
-            await self._take_up_again(tx, await tx.release(before.id), None, now, taken)
+            await self._take_up_again(tx, await tx.release(before.id), taken)
             return story, Ended(), taken
         story, effect = await settle(tx, story, rule, self._desk.standing, now)
         taken.due = await keep(tx, before, story, effect, self._desk.standing, now)
-        if not story.run.open and story.run.target is not None and rule.name in self._desk.rules.by_name:
-            waiting = await tx.deferred(rule.name, story.run.target)
-            await self._take_up_again(tx, waiting, self._desk.rules.by_name[rule.name], now, taken)
+        if not story.run.open and story.run.target is not None:
+            waiting = await tx.release_deferred(rule.name, story.run.target)
+            await self._take_up_again(tx, waiting, taken)
         return story, effect, taken
 
-    async def _take_up_again(
-        self, tx: Transaction, episodes: Sequence[Episode], rule: Rule | None, now: Timestamp, taken: Taken
-    ) -> None:
-        """Propose anew the alerts that were waiting, or whose rule has changed."""
+    async def _take_up_again(self, tx: Transaction, episodes: Sequence[Episode], taken: Taken) -> None:
+        """Propose anew, by the rules in force, the alerts that were waiting or whose rule has changed."""
         if not episodes:
             return
-        if rule is not None:
-            pairs = [(rule, episode) for episode in episodes]
-        else:
-            decided = await tx.decided([episode.id for episode in episodes])
-            pairs = [
-                (match, episode)
-                for episode in episodes
-                for match in self._desk.index.match(episode.labels)
-                if (episode.id, match.name) not in decided
-            ]
-        await take_up(tx, pairs, self._desk.standing, now, taken, {})
+        decided = await tx.decided([episode.id for episode in episodes])
+        pairs = [
+            (rule, episode)
+            for episode in episodes
+            for rule in self._desk.index.match(episode.labels)
+            if (episode.id, rule.name) not in decided
+        ]
+        await take_up(tx, pairs, self._desk.standing, taken)
 
     async def drain(self, seconds: float) -> None:
         """Let steps at work end, within a bound; what is left is recovered at the next start."""
-        tasks = list(self.tasks)
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                while self.tasks:  # a notification that was being kept may have begun one more
+                    await asyncio.wait(self.tasks)
+        except TimeoutError:
+            late = list(self.tasks)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)

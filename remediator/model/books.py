@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from remediator.model.run import Priority
 from remediator.model.time import Seconds, Timestamp
 
 
@@ -25,6 +26,7 @@ class Question(msgspec.Struct, frozen=True):
     rule: str
     target: str
     dry: bool  # a dry run counts live and dry entries alike; a live one doesn't see dry ones
+    priority: Priority = Priority.P2
     allowances: tuple[Allowance, ...] = ()
     lock: str | None = None
     firing: tuple[str | None, ...] = ()  # alert names that matter to a guard; None: all of them
@@ -37,4 +39,5 @@ class Books(msgspec.Struct, frozen=True):
     full_since: tuple[Timestamp | None, ...] = ()  # by allowance: when its `count`-th newest admission was
     lock_holder: str | None = None
     at_work: int = 0
+    in_line: int = 0  # runs that wait for a place and go first: more urgent, or as urgent and older
     firing: tuple[Mapping[str, str], ...] = ()  # label sets that fire now, of the names asked for

@@ -168,6 +168,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=False):
     repeatable: bool = False  # idempotent, so that it may be begun again when its end is not known
     unsent: bool = False  # provably nothing was sent: may be tried again though it is not idempotent
     parameters: Any = None  # as rendered, secrets by name
+    items: Any = None  # on the first of a loop: what `for_each` was when the loop began
     rung: int = 0
 
     @property
@@ -216,6 +217,8 @@ class Run(msgspec.Struct, frozen=True):
     verify_since: Timestamp | None = None
     poll: int = 0  # how many times the checks have been polled
     poll_at: Timestamp | None = None  # when the next poll is due
+    paused_since: Timestamp | None = None
+    paused_for: float = 0.0  # seconds that pauses have held it: they count against no deadline
     good_since: Timestamp | None = None  # all checks have held since then without a break
     due_at: Timestamp | None = None  # when it next has something to do; None: only when somebody wakes it
     fence: int = 0  # grows with every claim; a write that carries an older one writes nothing

@@ -67,6 +67,10 @@ class Story(msgspec.Struct, frozen=True):
             attempt=step.attempt, uses=step.uses, state=step.state, error=step.error,
         )  # fmt: skip
 
+    def forget(self, phase: Phase) -> Story:
+        """Forget the records of a phase: its steps will be taken again."""
+        return replace(self, steps=tuple(step for step in self.steps if step.phase is not phase))
+
     def saved(self) -> Story:
         """Give the story as it is after its transaction."""
         return replace(self, events=(), touched=frozenset())

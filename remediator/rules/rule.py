@@ -144,6 +144,12 @@ class Rule:
             *(step.parameters.names for step in steps),
         )
 
+    @cached_property
+    def loops(self) -> frozenset[str]:
+        """Give the ids of the steps that are loops: their results are lists."""
+        steps = (step for phase in Phase for step in self.list_for(phase))
+        return frozenset(step.id for step in steps if step.id is not None and step.for_each is not None)
+
     def list_for(self, phase: Phase) -> tuple[StepRule, ...]:
         """Give the steps of one phase."""
         lists: dict[Phase, tuple[StepRule, ...]] = {

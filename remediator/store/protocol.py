@@ -14,7 +14,7 @@ import msgspec
 
 from remediator.model.alert import Episode, Notification
 from remediator.model.books import Books, Question
-from remediator.model.run import Control, Event, Run, State
+from remediator.model.run import Control, Event, Priority, Run, State
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
 
@@ -45,7 +45,7 @@ class OpenRun(msgspec.Struct, frozen=True):
     id: str
     rule: str
     target: str
-    state: State
+    begun: bool  # a step was begun, or its end is decided: alerts that come now are for the run after it
 
 
 class RunFilter(msgspec.Struct, frozen=True):
@@ -101,8 +101,8 @@ class Transaction(Protocol):
     async def add_decisions(self, decisions: Sequence[Decided]) -> None:
         """Take up episodes; a pair that was taken up before is given its new run."""
 
-    async def deferred(self, rule: str, target: str) -> Sequence[Episode]:
-        """Give the firing episodes that wait for the run of this rule and target to close."""
+    async def release_deferred(self, rule: str, target: str) -> Sequence[Episode]:
+        """Let rules take up anew the alerts that wait for the run of this rule and target, and give those that fire."""
 
     async def hand_over(self, run: str, to: str) -> None:
         """Give all alerts of one run to another."""
@@ -139,11 +139,18 @@ class Transaction(Protocol):
     async def mark_healed(self, run: Run) -> None:
         """Note on a planned run when its alerts had all resolved."""
 
-    async def claim(self, worker: str, now: Timestamp, until: Timestamp, limit: int) -> Sequence[Story]:
-        """Lease due runs, P0 first; each claim raises the fence."""
+    async def claim(
+        self,
+        worker: str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: int,
+        priorities: Sequence[Priority] = tuple(Priority),
+    ) -> Sequence[Story]:
+        """Lease due runs of these priorities, the first of them first; each claim raises the fence."""
 
-    async def renew(self, worker: str, until: Timestamp) -> None:
-        """Extend all leases of a worker."""
+    async def renew(self, worker: str, runs: Collection[str], until: Timestamp) -> None:
+        """Extend the leases of a worker on the runs that it has in hand."""
 
     async def take_over(self, now: Timestamp) -> int:
         """Make every lease due at once: for a store that only one daemon can hold, at its start. Gives how many."""

@@ -29,7 +29,7 @@ class WebhookCredential(msgspec.Struct, frozen=True):
             return True
         scheme, _, value = (authorization or "").partition(" ")
         if scheme.lower() == "bearer" and self.token is not None:
-            return hmac.compare_digest(value.strip().encode(), self.token.encode())
+            return hmac.compare_digest(value.strip().encode("utf-8", "surrogateescape"), self.token.encode())
         if scheme.lower() == "basic" and self.basic is not None:
             try:
                 shown = base64.b64decode(value.strip(), validate=True)
@@ -43,13 +43,14 @@ def local_token(state: Path) -> str:
     """Give the token in the state folder, made at the first start; only the daemon's own user can read it."""
     path = state / "token"
     state.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
+    if path.is_file() and (token := path.read_text().strip()):
+        return token
     token = secrets.token_urlsafe(32)
-    with os.fdopen(descriptor, "w") as file:
+    # Renamed when whole: an empty file, left by a full disk, would be a token that anyone can guess.
+    fresh = state / f".token.{os.getpid()}"
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(token + "\n")
+    fresh.rename(path)
     return token
 
 

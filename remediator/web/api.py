@@ -233,8 +233,8 @@ def _guarded(read: Callable[[], Any]) -> Any:
 
 def _whole(request: web.Request, key: str, default: int, least: int = 1) -> int:
     value: int = _guarded(lambda: int(request.query.get(key, default)))
-    if value < least:
-        raise _Bad(f"{key} is less than {least}")
+    if not least <= value < 2**63:
+        raise _Bad(f"{key} is not a number from {least} on")
     return min(value, _LARGEST_PAGE) if key == "limit" else value
 
 

@@ -55,7 +55,8 @@ class Webhook:
             )  # fmt: skip
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             return failure(415, "compressed", "compressed bodies are not taken: Alertmanager sends none")
-        announced = request.content_length or 0
+        # A chunked body announces nothing, and may be as large as any.
+        announced = request.content_length if request.content_length is not None else self.max_body
         if announced > self.max_body:
             return self._too_large()
         if self._bytes + announced > _MOST_BYTES:
@@ -66,7 +67,7 @@ class Webhook:
                 body = await request.read()
             return await self._take(body)
         except TimeoutError:
-            return failure(408, "slow_body", f"the body did not arrive within {_SLOWEST_BODY:g} s")
+            return failure(503, "slow_body", f"the body did not arrive within {_SLOWEST_BODY:g} s: send it again")
         except web.HTTPRequestEntityTooLarge:
             return self._too_large()
         finally:
@@ -98,6 +99,6 @@ class Webhook:
 
 
 _RESULTS = {
-    200: "accepted", 400: "malformed", 401: "unauthorized", 408: "slow", 413: "too_large", 415: "compressed",
+    200: "accepted", 400: "malformed", 401: "unauthorized", 413: "too_large", 415: "compressed",
     503: "unavailable",
 }  # fmt: skip

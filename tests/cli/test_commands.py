@@ -58,9 +58,7 @@ def test_check_finds_nothing_wrong_with_a_good_rule() -> None:
     """Exit 0, and it says what it assumed."""
     result = run("check", write("rules.yml", RULE))
     assert result.exit_code == 0
-    assert (
-        result.stdout == "1 rule; no configuration: what depends on one is assumed to be met: 0 errors, 0 warnings\n"
-    )
+    assert result.stdout == "1 rule; no configuration: what depends on one is assumed to be met: 0 errors, 0 warnings\n"
     assert json.loads(run("check", "rules.yml", "-o", "json").stdout) == {"ok": True, "problems": []}
 
 

@@ -124,7 +124,7 @@ async def test_renewing_keeps_all_leases_of_a_worker(store: Store) -> None:
     await put(store, story(1), story(2))
     await store.transact(lambda tx: tx.claim("a", NOW, NOW + 60, 1))
     await store.transact(lambda tx: tx.claim("b", NOW, NOW + 60, 1))
-    await store.transact(lambda tx: tx.renew("a", NOW + 120))
+    await store.transact(lambda tx: tx.renew("a", [run(1).id], NOW + 120))
     late = await store.transact(lambda tx: tx.claim("c", NOW + 61, NOW + 180, 10))
     assert [each.run.id for each in late] == [run(2).id]
 
@@ -187,7 +187,7 @@ async def test_the_watch_counts_the_alerts_that_still_fire(store: Store) -> None
     assert [each.id for each in await store.view(lambda tx: tx.alerts_of(run(1).id))] == [1, 2]
 
 
-async def test_deferred_alerts_are_found_while_they_fire(store: Store) -> None:
+async def test_deferred_alerts_are_released_and_those_that_fire_given(store: Store) -> None:
     """They wait for the open run of their rule and target to close."""
 
     async def defer(tx: Transaction) -> None:
@@ -196,8 +196,9 @@ async def test_deferred_alerts_are_found_while_they_fire(store: Store) -> None:
         await tx.save_episodes([], [], [(2, NOW)])
 
     await store.transact(defer)
-    assert [each.id for each in await store.view(lambda tx: tx.deferred("restart", "web"))] == [1]
     assert await store.view(lambda tx: tx.decided([1, 2, 3])) == {(1, "restart"), (2, "restart")}
+    assert [each.id for each in await store.transact(lambda tx: tx.release_deferred("restart", "web"))] == [1]
+    assert await store.view(lambda tx: tx.decided([1, 2, 3])) == frozenset()
 
 
 async def test_releasing_lets_rules_take_alerts_up_anew(store: Store) -> None:

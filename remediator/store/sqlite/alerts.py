@@ -83,7 +83,7 @@ class AlertRows(Rows):
             for each in opened
         ]
         self._insert("episodes (id, fingerprint, alertname, starts_at, first_seen, last_seen, ended_at, told)", 8, rows)
-        for column, pairs in (("last_seen", seen), ("ended_at", closed)):
+        for column, pairs in (("last_seen", seen), ("lost = 0, ended_at", closed)):
             if pairs:
                 self.connection.execute(
                     f"UPDATE episodes SET {column} = changed.value ->> 1 FROM json_each(?) AS changed "  # noqa: S608
@@ -121,10 +121,12 @@ class AlertRows(Rows):
             "ON CONFLICT (episode, rule) DO UPDATE SET run = excluded.run, target = excluded.target, at = excluded.at",
         )  # fmt: skip
 
-    async def deferred(self, rule: str, target: str) -> Sequence[Episode]:
-        return self._decided_episodes(
+    async def release_deferred(self, rule: str, target: str) -> Sequence[Episode]:
+        firing = self._decided_episodes(
             "decisions.run IS NULL AND rule = ? AND target = ? AND ended_at IS NULL", rule, target
         )
+        self.connection.execute("DELETE FROM decisions WHERE run IS NULL AND rule = ? AND target = ?", (rule, target))
+        return firing
 
     async def hand_over(self, run: str, to: str) -> None:
         self.connection.execute("UPDATE decisions SET run = ? WHERE run = ?", (to, run))

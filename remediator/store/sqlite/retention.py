@@ -37,7 +37,8 @@ class RetentionRows(Rows):
             )
             self._change("DELETE FROM runs WHERE id = ?", run)
         self._change(
-            "DELETE FROM decisions WHERE run IS NULL AND episode IN (SELECT id FROM episodes WHERE ended_at < ?)",
+            "DELETE FROM decisions WHERE episode IN (SELECT id FROM episodes WHERE ended_at < ?) AND "
+            "(run IS NULL OR NOT EXISTS (SELECT 1 FROM runs WHERE runs.id = decisions.run))",
             before,
         )
         episodes = self._change(

@@ -43,8 +43,12 @@ class RunRows(AlertRows, HistoryRows):
     # -- runs --
 
     async def open_run(self, rule: str, target: str) -> OpenRun | None:
-        row = self._one("SELECT id, state FROM runs WHERE rule = ? AND target = ? AND ended_at IS NULL", rule, target)
-        return None if row is None else OpenRun(id=row[0], rule=rule, target=target, state=State(row[1]))
+        row = self._one(
+            "SELECT id, state != 'waiting' OR body ->> 'ending' IS NOT NULL FROM runs "
+            "WHERE rule = ? AND target = ? AND ended_at IS NULL",
+            rule, target,
+        )  # fmt: skip
+        return None if row is None else OpenRun(id=row[0], rule=rule, target=target, begun=bool(row[1]))
 
     async def runs_of(self, episodes: Collection[int]) -> Sequence[Run]:
         rows = self._all(
@@ -80,13 +84,21 @@ class RunRows(AlertRows, HistoryRows):
                 f"SELECT id FROM runs WHERE lock = ? AND ended_at IS NULL AND id != ? {live}",  # noqa: S608
                 question.lock, question.run,
             )  # fmt: skip
-        (at_work,) = self._one("SELECT count(*) FROM runs WHERE ended_at IS NULL AND state IN ('running', 'verifying')")
+        (at_work,) = self._one(
+            f"SELECT count(*) FROM runs WHERE ended_at IS NULL AND state IN ('running', 'verifying') {live}"  # noqa: S608
+        )
+        (in_line,) = self._one(
+            "SELECT count(*) FROM runs WHERE ended_at IS NULL AND state = 'waiting' AND reason = 'max_running' "  # noqa: S608
+            f"AND (priority < ? OR (priority = ? AND id < ?)) {live}",
+            question.priority, question.priority, question.run,
+        )  # fmt: skip
         firing = [await self.firing(name) for name in question.firing]
         return Books(
             last_ended_at=None if last is None else last[0],
             full_since=tuple(self._full_since(each, live) for each in question.allowances),
             lock_holder=None if holder is None else holder[0],
             at_work=at_work,
+            in_line=in_line,
             firing=tuple(episode.labels for some in firing for episode in some),
         )
 
@@ -134,9 +146,16 @@ class RunRows(AlertRows, HistoryRows):
     async def mark_healed(self, run: Run) -> None:
         self.connection.execute("UPDATE runs SET body = ? WHERE id = ?", (_encode(run).decode(), run.id))
 
-    async def claim(self, worker: str, now: Timestamp, until: Timestamp, limit: int) -> Sequence[Story]:
+    async def claim(
+        self,
+        worker: str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: int,
+        priorities: Sequence[Priority] = tuple(Priority),
+    ) -> Sequence[Story]:
         ids: list[str] = []
-        for priority in Priority:  # one short index scan each, instead of a sort of all that is due
+        for priority in priorities:  # one short index scan each, instead of a sort of all that is due
             ids += [
                 row[0]
                 for row in self._all(
@@ -156,8 +175,11 @@ class RunRows(AlertRows, HistoryRows):
                 stories.append(story)
         return stories
 
-    async def renew(self, worker: str, until: Timestamp) -> None:
-        self.connection.execute("UPDATE runs SET due_at = ? WHERE worker = ? AND ended_at IS NULL", (until, worker))
+    async def renew(self, worker: str, runs: Collection[str], until: Timestamp) -> None:
+        self.connection.execute(
+            "UPDATE runs SET due_at = ? WHERE worker = ? AND ended_at IS NULL AND id IN (SELECT value FROM json_each(?))",
+            (until, worker, _encode(list(runs)).decode()),
+        )
 
     async def take_over(self, now: Timestamp) -> int:
         return self.connection.execute(

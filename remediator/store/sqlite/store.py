@@ -186,12 +186,11 @@ class SqliteStore:
     # -- on the reading thread --
 
     def _view(self, script: Script[T]) -> T:
-        if self._reading is None:
-            # Read-only, so that it can never checkpoint beside the writer.
-            connection = connect(f"{self.path.absolute().as_uri()}?mode=ro")
-            self._reading = SqliteTransaction(connection)
-        connection = self._reading.connection
         try:
+            if self._reading is None:
+                # Read-only, so that it can never checkpoint beside the writer.
+                self._reading = SqliteTransaction(connect(f"{self.path.absolute().as_uri()}?mode=ro"))
+            connection = self._reading.connection
             connection.execute("BEGIN")
             try:
                 return drive(script, self._reading)

@@ -1,0 +1,101 @@
+"""Waiting: what a run goes through before it is admitted. `for`, its facts, Alertmanager's word, its target."""
+
+from __future__ import annotations
+
+from remediator.engine.moves import (
+    Admit,
+    Effect,
+    Move,
+    Rest,
+    Surroundings,
+    block,
+    cancelled,
+    go,
+    held,
+    refuse,
+    scope_of,
+)
+from remediator.execute import Call, Course, Failed, Interrupted, Wait
+from remediator.guard import Refusal
+from remediator.model.run import Mode, Phase, Reason, State, lowest
+from remediator.model.story import Story
+from remediator.model.time import Seconds, format_duration
+from remediator.rules.rule import Rule
+from remediator.rules.templates import PendingValue, TemplateError, UnsafeValue
+
+FACTS_AGE: Seconds = 30.0  # facts older than this are read again before they decide anything
+
+
+def waiting(story: Story, rule: Rule, around: Surroundings) -> Move:
+    """Take a run that has not begun towards its admission."""
+    run, now = story.run, around.now
+    over = cancelled(story, around)
+    if over is not None:
+        return over, None
+    if around.firing == 0 and around.lost:
+        return story.move(State.CANCELLED, now, Reason.LOST, "nothing was heard of its alerts for too long"), None
+    if around.firing == 0:
+        return story.move(State.CANCELLED, now, Reason.RESOLVED, "its alerts resolved before it began"), None
+    mode = lowest(around.mode, rule.mode, run.mode)  # since it was proposed it may only fall
+    if mode is Mode.OFF:
+        return story.move(State.CANCELLED, now, Reason.OFF, "the mode in force became `off` before it began"), None
+    story, pausing = held(story.with_run(mode=mode), around)
+    if pausing:
+        return story, Rest()
+    ready = (around.first_seen if around.first_seen is not None else run.created_at) + rule.for_
+    if ready > now:
+        return story.rest(ready, now, Reason.FOR, f"for {format_duration(rule.for_)}"), Rest()
+    story, effect = _facts(story, rule, around)
+    if effect is not None or not story.run.open or story.run.ending is not None:
+        return story, effect
+    return (story, Admit()) if story.run.target is not None else _target(story, rule, around)
+
+
+def _facts(story: Story, rule: Rule, around: Surroundings) -> Move:
+    """Read the facts; once all are read, read all of them again where the last reading is too old to decide by."""
+    facts = (*rule.facts, *((around.presence_check,) if around.presence_check is not None else ()))
+    course = Course(Phase.FACTS, facts, hosts=around.hosts)
+    story, found = go(story, course, rule, around)
+    read = [step.ended_at for step in story.of(Phase.FACTS) if step.ended_at is not None]
+    if not isinstance(found, Call | Wait) and read and around.now - max(read) > FACTS_AGE:
+        story = story.forget(Phase.FACTS)
+        if "facts" in rule.target.names:
+            story = story.with_run(target=None)  # other facts may name another
+        story, found = go(story, course, rule, around)
+    if isinstance(found, Call):
+        return story, found
+    if isinstance(found, Wait):
+        return story.rest(found.until, around.now, Reason.FACTS), Rest()
+    if isinstance(found, Failed | Interrupted):
+        step = found.step
+        because = f"the fact {step.id or step.uses} could not be read: {step.error}"
+        return block(story, rule, Reason.FACTS, because, around.now), None
+    return (story, None) if around.presence_check is None else _presence(story, rule, around)
+
+
+def _presence(story: Story, rule: Rule, around: Surroundings) -> tuple[Story, Effect | None]:
+    """Judge what Alertmanager's API says of the run's alerts: gone means resolved, suppressed starts nothing."""
+    answers = [step.result for step in story.of(Phase.FACTS) if step.position == len(rule.facts)]
+    mine = {alert.fingerprint for alert in around.alerts if alert.firing}
+    there = [each for answer in answers for each in answer["alerts"] if each["fingerprint"] in mine]
+    if not there:
+        because = "Alertmanager no longer has its alerts"
+        return story.move(State.CANCELLED, around.now, Reason.RESOLVED, because), None
+    if all(each["state"] == "suppressed" for each in there):
+        because = "its alerts are silenced or inhibited in Alertmanager"
+        return refuse(story, rule, Refusal(Reason.SILENCED, because), around.now)
+    return story, None
+
+
+def _target(story: Story, rule: Rule, around: Surroundings) -> Move:
+    """Name the target; a pause may hold it by that name. It is kept only once no other run is open on it."""
+    try:
+        target = str(rule.target.render(scope_of(story, rule, around))).strip()
+        if not target:
+            raise TemplateError("target is an empty text, and an empty target would mean anything")
+    except UnsafeValue as error:
+        return block(story, rule, Reason.UNSAFE_VALUE, str(error), around.now), None
+    except (TemplateError, PendingValue) as error:
+        return block(story, rule, Reason.TEMPLATE_ERROR, str(error), around.now), None
+    story, pausing = held(story.with_run(target=target), around)
+    return (story.with_run(target=None), Rest()) if pausing else (story, Admit())
