@@ -55,7 +55,4 @@ async def _loop(seconds: float, width: int) -> None:
 
 if __name__ == "__main__":
     what, number, *rest = sys.argv[1:]
-    try:
-        asyncio.run(_loop(float(number), int(rest[0])) if what == "loop" else _serve(int(number), rest))
-    except KeyboardInterrupt:
-        sys.exit(0)
+    asyncio.run(_loop(float(number), int(rest[0])) if what == "loop" else _serve(int(number), rest))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -58,13 +57,13 @@ def rules(count: int, *more: str) -> str:
 
 
 def acting(argv: str, name: str = "HighErrorRate", **keys: str) -> str:
-    """Write a rule without guards that runs a program for every alert of a name."""
-    more = "".join(f"    {key}: {value}\n" for key, value in keys.items())
+    """Write a rule that runs a program for every alert of a name; without guards, unless `keys` of the rule say so."""
+    more = "".join(f"    {key}: {value}\n" for key, value in {"guard": "{cooldown: 0s}", **keys}.items())
     return f"""
   - name: act-{name.lower()}
+    summary: Act on every {name}.
     match: '{{alertname="{name}"}}'
     target: 'host/{{{{ labels.id }}}}'
-    guard: {{cooldown: 0s}}
 {more}    steps:
       - {{uses: exec.run, with: {{argv: {argv}}}}}
 """
@@ -108,7 +107,7 @@ def _served(command: list[str], port: int, folder: Path) -> Iterator[Server]:
                 time.sleep(0.002)
             yield Server(process, port, folder, time.perf_counter() - began)
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:
