@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +19,7 @@ from watchfiles import awatch
 
 from remediator import __version__, metrics
 from remediator.actions.catalog import Catalog, load_catalog
+from remediator.actions.children import sweep
 from remediator.config import STALE_AFTER, LoadedConfig, load_config, settings
 from remediator.engine import Engine, Standing, SystemClock
 from remediator.engine.controls import lay
@@ -136,7 +137,7 @@ class Daemon:
         self.webhook = Webhook(self.engine, _limits(self.loaded), _credential(self.loaded), config.webhook.max_body)
         token = local_token(self.loaded.state_folder)
         runner = web.AppRunner(
-            make_app(self.engine, self.webhook, token, lambda: self._trouble), access_log=None, handle_signals=False
+            make_app(self.engine, self.webhook, token, self._what_is_wrong), access_log=None, handle_signals=False
         )
         await runner.setup()
         try:
@@ -177,6 +178,9 @@ class Daemon:
             await self.store.transact(lambda tx: tx.append([self._event(EventKind.DAEMON_STOPPED)]))
         return status
 
+    def _what_is_wrong(self) -> str | None:
+        return self._trouble or self.store.broken or self.store.failing
+
     # -- starting --
 
     async def _begin(self) -> None:
@@ -186,7 +190,7 @@ class Daemon:
         behind = 0.0 if head is None else head.at - now
         reason = "the clock is behind the newest record: cooldowns and limits can't be trusted; mend it, then resume"
 
-        async def script(tx: Transaction) -> int:
+        async def script(tx: Transaction) -> Sequence[str]:
             await tx.append([self._event(EventKind.DAEMON_STARTED)])
             if behind > _CLOCK_SLACK:  # in the same transaction: the next start would compare with this one's record
                 pausing = Control(new_id(now), ControlKind.PAUSE, laid_at=now, author="remediator", reason=reason)
@@ -195,7 +199,9 @@ class Daemon:
 
         left = await self.store.transact(script)
         if left:
-            _log.warning("runs were at work when the last daemon ended; they are taken up again", runs=left)
+            swept = await asyncio.to_thread(sweep, left)
+            words = "runs were at work when the last daemon ended; they are taken up again"
+            _log.warning(words, runs=len(left), programs_ended=swept)
         if behind > _CLOCK_SLACK:
             _log.error(reason, behind_seconds=round(behind))
 
@@ -258,7 +264,7 @@ class Daemon:
         _report(rules)
         if not rules.ok:
             raise InvalidRules(f"{sum(each.severity == 'error' for each in rules.problems)} errors in the rules")
-        old = self.loaded.config
+        old, old_paths = self.loaded.config, rule_paths(self.loaded)
         for key in ("listen", "state", "store"):
             if getattr(old, key) != getattr(loaded.config, key):
                 _log.warning(f"`{key}` has changed: it takes effect at the next start")
@@ -269,7 +275,9 @@ class Daemon:
         self.loaded = loaded
         self.webhook.limits, self.webhook.credential = _limits(loaded), credential
         self._note_rules(rules)
-        self._moved.set()
+        if rule_paths(loaded) != old_paths:
+            self._moved.set()
+            self._reload.set()  # what changed there before it was watched
         _log.info("rules loaded", rules=len(rules.rules.rules), mode=self.loaded.config.mode)
 
     def _note_rules(self, rules: Loaded) -> None:
@@ -283,18 +291,23 @@ class Daemon:
 
     async def _watch(self) -> None:
         """Reload when a rule file or the configuration changes; folders are watched, since editors and ConfigMaps replace."""
-        while True:
+        while not self._stopping.is_set():
             self._moved.clear()
-            paths = [*rule_paths(self.loaded), *([self.loaded.path] if self.loaded.path else [])]
+            paths = rule_paths(self.loaded)
             folders = {path if path.is_dir() else path.resolve().parent for path in paths}
-            ours = {path.resolve() for path in paths if not path.is_dir()}
-            there = [folder for folder in folders if folder.is_dir()]
-            async for changes in awatch(*there, stop_event=self._moved, recursive=True, debounce=300):
-                changed = {Path(name) for _, name in changes}
-                if any(_concerns(path, ours, rule_paths(self.loaded)) for path in changed):
-                    self._reload.set()
-            if self._stopping.is_set():
-                return
+            own = {path.resolve() for path in paths if not path.is_dir()}
+            watches = [self._watch_folders([folder for folder in folders if folder.is_dir()], own, deep=True)]
+            if self.loaded.path is not None:  # the store is often below its folder, and writes all the time
+                watches.append(
+                    self._watch_folders([self.loaded.path.resolve().parent], {self.loaded.path.resolve()}, deep=False)
+                )
+            await asyncio.gather(*watches)
+
+    async def _watch_folders(self, folders: list[Path], files: set[Path], *, deep: bool) -> None:
+        async for changes in awatch(*folders, stop_event=self._moved, recursive=deep, debounce=300):
+            changed = [Path(name) for _, name in changes]
+            if any(path.resolve() in files or (deep and _is_rule(path)) for path in changed):
+                self._reload.set()
 
     # -- housekeeping --
 
@@ -304,9 +317,21 @@ class Daemon:
             await self.clock.wait(self._stopping, 1.0)
             if self._stopping.is_set():
                 return
+            if self.store.failing is not None:
+                await self._try_store()
         metrics.STORE_UP.set(0)
         _log.error("the daemon stops: the store is broken", error=self.store.broken)
         self._stopping.set()
+
+    async def _try_store(self) -> None:
+        """See whether a store that could not be written takes writes again."""
+        now = self.clock.now()
+        try:
+            await self.store.transact(lambda tx: tx.touch(now))
+        except StoreError as error:
+            _log.error("the store can't be written", error=str(error))
+        else:
+            _log.warning("the store takes writes again")
 
     async def _prune(self) -> None:
         now, keep = self.clock.now(), self.loaded.config.retention
@@ -334,12 +359,9 @@ def _credential(loaded: LoadedConfig) -> WebhookCredential:
     return WebhookCredential(token=token, basic=basic)
 
 
-def _concerns(changed: Path, ours: set[Path], rules: tuple[Path, ...]) -> bool:
-    if changed.resolve() in ours or changed.name.startswith("..data"):
-        return True
-    return changed.suffix in {".yml", ".yaml"} and any(
-        changed.is_relative_to(path.resolve()) for path in rules if path.is_dir()
-    )
+def _is_rule(changed: Path) -> bool:
+    """Tell whether a changed file may be one of rules; a ConfigMap swaps a link called `..data`."""
+    return changed.suffix in {".yml", ".yaml"} or changed.name.startswith("..data")
 
 
 def _report(rules: Loaded) -> None:

@@ -13,9 +13,10 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 
 from remediator.actions.bounds import clean
@@ -252,3 +253,23 @@ class _Child:
         self._loop.remove_reader(self._descriptor)
         os.close(self._descriptor)
         self.exited.set_result(self._process.wait())
+
+
+def sweep(runs: Collection[str]) -> int:
+    """Kill every process that was started for one of these runs, daemonised ones too; gives how many.
+
+    For runs whose daemon has died: their programs are found by the variable that each was given (Linux, proc(5)). Those of
+    another user are seen by root only.
+    """
+    marks = {f"REMEDIATOR_RUN={run}".encode() for run in runs}
+    found = 0
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            if not marks.isdisjoint((folder / "environ").read_bytes().split(b"\0")):
+                os.kill(int(folder.name), signal.SIGKILL)
+                found += 1
+        except (PermissionError, ProcessLookupError, FileNotFoundError):
+            continue  # not ours, or gone meanwhile
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -65,6 +66,9 @@ class Engine:
     async def drain(self, seconds: float) -> None:
         """Take nothing new, and let steps at work end, within a bound."""
         self.desk.draining = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.reception.finish()
         await self.workers.drain(seconds)
 
     async def adopt(self, rules: RuleSet, standing: Standing, settings: Mapping[str, Any]) -> None:

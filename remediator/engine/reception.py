@@ -62,11 +62,17 @@ class Reception:
         self._portions: deque[tuple[_Arrival, Portion]] = deque()
         self._waiting_alerts = 0
         self._arrived = asyncio.Event()
+        self._empty = asyncio.Event()  # nothing is waiting or being kept
+        self._empty.set()
 
     @property
     def idle(self) -> bool:
         """Tell whether nothing is waiting or being kept."""
-        return self._waiting_alerts == 0
+        return self._empty.is_set()
+
+    async def finish(self) -> None:
+        """Wait until all that has arrived is kept, and what that begins has begun."""
+        await self._empty.wait()
 
     async def accept(self, notification: Notification) -> Receipt:
         """Keep a notification and all decisions made of it; returns when they are durable.
@@ -83,6 +89,7 @@ class Reception:
             self._portions.append((arrival, Portion(notification, part, start == starts[0], start == starts[-1])))
         self._waiting_alerts += len(alerts)
         self._arrived.set()
+        self._empty.clear()
         await arrival.kept
         return Receipt(
             notification=notification.id,
@@ -105,6 +112,8 @@ class Reception:
             if batch:
                 await self._take_in_batch(batch)
                 self._waiting_alerts -= alerts
+                if not self._waiting_alerts:
+                    self._empty.set()
 
     async def _take_in_batch(self, batch: list[tuple[_Arrival, Portion]]) -> None:
         portions = [portion for arrival, portion in batch if not arrival.kept.done()]

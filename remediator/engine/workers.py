@@ -165,6 +165,8 @@ class Workers:
             try:
                 return await self._store.view(script)
             except StoreError as error:
+                if self._store.broken:
+                    raise
                 _log.error("the store is away: nothing starts", error=str(error))
                 await self._clock.wait(asyncio.Event(), _STORE_RETRY)
 
@@ -208,9 +210,9 @@ class Workers:
                 settled, effect, taken = await self._store.transact(
                     partial(self._settle_script, story=story, rule=rule, now=now)
                 )
-            except StaleLease:
-                raise
             except StoreError as error:
+                if isinstance(error, StaleLease) or self._store.broken:
+                    raise
                 _log.error("the store is away: nothing starts", run=story.run.id, error=str(error))
                 await self._clock.wait(asyncio.Event(), _STORE_RETRY)
                 continue

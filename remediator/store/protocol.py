@@ -152,8 +152,8 @@ class Transaction(Protocol):
     async def renew(self, worker: str, runs: Collection[str], until: Timestamp) -> None:
         """Extend the leases of a worker on the runs that it has in hand."""
 
-    async def take_over(self, now: Timestamp) -> int:
-        """Make every lease due at once: for a store that only one daemon can hold, at its start. Gives how many."""
+    async def take_over(self, now: Timestamp) -> Sequence[str]:
+        """Make every lease due at once, and give its run: for a store that only one daemon can hold, at its start."""
 
     async def wake(self, runs: Collection[str], now: Timestamp) -> None:
         """Make runs due now, unless a worker is on them (which looks again by itself before it lets go)."""
@@ -201,6 +201,9 @@ class Transaction(Protocol):
     async def head(self) -> StoredEvent | None:
         """Give the newest line of history."""
 
+    async def touch(self, now: Timestamp) -> None:
+        """Write something that means nothing, to see whether the store takes writes."""
+
     async def prune(self, runs: Timestamp, notifications: Timestamp, events: Timestamp) -> int:
         """Forget some of the closed runs, bodies and history older than these instants, and say how many rows.
 
@@ -213,6 +216,8 @@ Script: TypeAlias = Callable[[Transaction], Awaitable[T]]
 
 class Store(Protocol):
     """A place where transactions happen."""
+
+    broken: str | None  # why nothing can be promised any more, if so: trying again is of no use
 
     async def transact(self, script: Script[T]) -> T:
         """Run a script; when this returns, what it wrote is durable.

@@ -12,6 +12,14 @@ _AT_ONCE = 1000
 class RetentionRows(Rows):
     """Prunes what is older than it has to be kept."""
 
+    async def touch(self, now: Timestamp) -> None:
+        self._insert(
+            "meta (key, value)",
+            2,
+            [("touched_at", repr(now))],
+            "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )
+
     async def prune(self, runs: Timestamp, notifications: Timestamp, events: Timestamp) -> int:
         return (
             self._change(

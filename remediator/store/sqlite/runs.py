@@ -181,11 +181,13 @@ class RunRows(AlertRows, HistoryRows):
             (until, worker, _encode(list(runs)).decode()),
         )
 
-    async def take_over(self, now: Timestamp) -> int:
-        return self.connection.execute(
-            "UPDATE runs SET worker = NULL, due_at = ?, fence = fence + 1 WHERE worker IS NOT NULL AND ended_at IS NULL",
-            (now,),
-        ).rowcount
+    async def take_over(self, now: Timestamp) -> Sequence[str]:
+        rows = self._all(
+            "UPDATE runs SET worker = NULL, due_at = ?, fence = fence + 1 "
+            "WHERE worker IS NOT NULL AND ended_at IS NULL RETURNING id",
+            now,
+        )
+        return [row[0] for row in rows]
 
     async def wake(self, runs: Collection[str], now: Timestamp) -> None:
         self.connection.execute(

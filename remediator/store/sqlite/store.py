@@ -56,9 +56,11 @@ class SqliteStore:
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: int) -> None:
         self.path = path
         self.broken: str | None = None  # why nothing can be promised any more, if so
+        self.failing: str | None = None  # why the last write was not taken, where that may pass
         self._lock = lock
         self._connection = connection
         self._inode = path.stat().st_ino
+        self._changes = 0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._transaction = SqliteTransaction(connection)
         self._writer = threading.Thread(target=self._write, name="store", daemon=True)
@@ -121,6 +123,7 @@ class SqliteStore:
             for job in batch:
                 self._run(job, alone=len(batch) == 1)
             self._connection.execute("COMMIT")
+            self.failing = None if self._wrote() else self.failing
         except (sqlite3.Error, StoreError) as error:
             self._transaction.restore_head(head)
             if self._connection.in_transaction:
@@ -157,6 +160,11 @@ class SqliteStore:
             self._connection.execute("ROLLBACK TO script")
             self._connection.execute("RELEASE script")
 
+    def _wrote(self) -> bool:
+        """Tell whether anything was changed since the last time this was asked: a commit of nothing proves nothing."""
+        before, self._changes = self._changes, self._connection.total_changes
+        return self._changes != before
+
     def _check_file(self) -> None:
         """Fail closed when the file was deleted or replaced under us: what we write would be lost."""
         if self.broken:
@@ -176,7 +184,8 @@ class SqliteStore:
             return error
         code = getattr(error, "sqlite_errorcode", None)
         if code is not None and (code & 0xFF) in _PASSING:
-            return StoreError(f"the store can't be written at the moment ({error}): {self.path}")
+            self.failing = f"the store can't be written at the moment ({error}): {self.path}"
+            return StoreError(self.failing)
         # After a failed fsync the kernel may have dropped the pages: a later success would prove nothing.
         self.broken = (
             f"writing {self.path} failed ({error}): nothing more is written, restart the daemon after mending the disk"
