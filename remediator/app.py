@@ -378,8 +378,6 @@ def serve(config: Path | None, environ: Mapping[str, str]) -> int:
     """
     loaded = load_config(config, environ)
     console = configure_log(loaded.config.log.level, loaded.config.log.format)
-    # The writing thread gets the interpreter back sooner after each statement; measured in docs/performance.md.
-    sys.setswitchinterval(0.0005)
 
     async def main() -> int:
         return await Daemon(loaded, console=console).serve()

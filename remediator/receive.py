@@ -49,7 +49,15 @@ class _WireBody(msgspec.Struct):
     truncatedAlerts: int = 0  # noqa: N815
 
 
+class _RawBody(_WireBody):
+    alerts: list[msgspec.Raw]  # type: ignore[assignment]
+
+
+_LARGE = 256 * 1024  # bytes: decoded in one go, a larger body would hold the interpreter for too long
 _decoder = msgspec.json.Decoder(_WireBody)
+_raw_decoder = msgspec.json.Decoder(_RawBody)
+_alert_decoder = msgspec.json.Decoder(_WireAlert)
+_STATUSES = {str(status): status for status in AlertStatus}
 
 
 def decode(body: bytes, now: Timestamp, limits: Limits) -> Notification:
@@ -60,7 +68,7 @@ def decode(body: bytes, now: Timestamp, limits: Limits) -> Notification:
     """
     wire, refused = _parse(body)
     group = wire.groupLabels or {}
-    if any(_UNFIT.search(text) for text in (wire.receiver, wire.groupKey, *group, *group.values())):
+    if b"\\u" in body and any(_UNFIT.search(text) for text in (wire.receiver, wire.groupKey, *group, *group.values())):
         raise MalformedBody("the receiver or the group of the body holds a NUL or half a surrogate pair")
     if len(wire.alerts) > limits.max_alerts:
         raise MalformedBody(
@@ -68,10 +76,12 @@ def decode(body: bytes, now: Timestamp, limits: Limits) -> Notification:
             "set max_alerts in Alertmanager's webhook_config, or raise the limit here"
         )
     alerts: list[Alert] = []
+    # A NUL or half a surrogate pair can only come from an escape, and no value is longer than its body.
+    plain = b"\\u" not in body and len(body) <= limits.max_value
     for position, each in enumerate(wire.alerts):
         if position in refused:
             continue
-        taken = _alert(each, now, limits)
+        taken = _alert(each, now, limits, plain=plain)
         if isinstance(taken, Alert):
             alerts.append(taken)
         else:
@@ -96,7 +106,11 @@ def _parse(body: bytes) -> tuple[_WireBody, dict[int, str]]:
     """Parse fast; only where that fails, parse again with care, to tell a bad alert from a bad body."""
     try:
         body.decode("utf-8")
-        return _decoder.decode(body), {}
+        if len(body) <= _LARGE:
+            return _decoder.decode(body), {}
+        raw = _raw_decoder.decode(body)
+        alerts = [_alert_decoder.decode(each) for each in raw.alerts]
+        return _WireBody(alerts, raw.receiver, raw.groupKey, raw.groupLabels, raw.truncatedAlerts), {}
     except UnicodeDecodeError as error:
         raise MalformedBody(f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}") from None
     except (msgspec.DecodeError, RecursionError):
@@ -130,24 +144,18 @@ def _parse_carefully(body: bytes) -> tuple[_WireBody, dict[int, str]]:
         raise MalformedBody(f"the body is not a notification: {error}") from None
 
 
-def _alert(wire: _WireAlert, now: Timestamp, limits: Limits) -> Alert | str:
-    """Give the alert, or the reason why it can't be taken."""
-    if wire.status not in ("firing", "resolved"):
+def _alert(wire: _WireAlert, now: Timestamp, limits: Limits, *, plain: bool) -> Alert | str:
+    """Give the alert, or the reason why it can't be taken; `plain` says that none of its texts can be at fault."""
+    status = _STATUSES.get(wire.status)
+    if status is None:
         return f"its status is {wire.status!r}, neither firing nor resolved"
     if len(wire.labels) > limits.max_labels:
         return f"{len(wire.labels)} labels, and webhook.max_labels is {limits.max_labels}"
-    for kind, pairs in (("label", wire.labels), ("annotation", wire.annotations)):
-        for name, value in pairs.items():
-            if not name:
-                return f"a {kind} without a name"
-            if len(value) > limits.max_value or (
-                len(value) * 4 > limits.max_value and len(value.encode("utf-8", "replace")) > limits.max_value
-            ):
-                return f"{kind} {name[:64]!r} is larger than webhook.max_value ({limits.max_value} bytes)"
-            if _UNFIT.search(value) or _UNFIT.search(name):
-                return f"{kind} {name[:64]!r} holds a NUL or half a surrogate pair"
-    if _UNFIT.search(wire.generatorURL):
-        return "generatorURL holds a NUL or half a surrogate pair"
+    if "" in wire.labels or "" in wire.annotations:
+        return "a label or an annotation without a name"
+    fault = None if plain else _unfit(wire, limits)
+    if fault is not None:
+        return fault
     try:
         starts_at = now if wire.startsAt in ("", _NEVER) else parse_rfc3339(wire.startsAt)
         ends_at = None if wire.endsAt in ("", _NEVER) else parse_rfc3339(wire.endsAt)
@@ -155,13 +163,26 @@ def _alert(wire: _WireAlert, now: Timestamp, limits: Limits) -> Alert | str:
         return str(error)
     return Alert(
         fingerprint=wire.fingerprint if _FINGERPRINT.fullmatch(wire.fingerprint) else fingerprint(wire.labels),
-        status=AlertStatus(wire.status),
+        status=status,
         labels=wire.labels,
         annotations=wire.annotations,
         starts_at=starts_at,
         ends_at=ends_at,
         generator_url=wire.generatorURL,
     )
+
+
+def _unfit(wire: _WireAlert, limits: Limits) -> str | None:
+    """Find a text that is too large, or that neither UTF-8 nor PostgreSQL could hold."""
+    for kind, pairs in (("label", wire.labels), ("annotation", wire.annotations)):
+        for name, value in pairs.items():
+            if len(value) * 4 > limits.max_value and len(value.encode("utf-8", "replace")) > limits.max_value:
+                return f"{kind} {name[:64]!r} is larger than webhook.max_value ({limits.max_value} bytes)"
+            if _UNFIT.search(value) or _UNFIT.search(name):
+                return f"{kind} {name[:64]!r} holds a NUL or half a surrogate pair"
+    if _UNFIT.search(wire.generatorURL):
+        return "generatorURL holds a NUL or half a surrogate pair"
+    return None
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from remediator.execute import shown
 from remediator.model.run import PlannedStep
 from remediator.rules.rule import Rule, StepRule
 from remediator.rules.templates import PendingValue, TemplateError
@@ -54,11 +55,12 @@ def _planned(
     if each is not None:
         says, parameters = f"{step.uses} for each of `{each}`", None
     else:
-        parameters = step.parameters.preview(scope, hosts)
         try:
-            says = step.action.plan(step.parameters.render(scope, hosts))
+            rendered = step.parameters.render(scope, hosts)
         except PendingValue as pending:
-            says = f"{step.uses}, once {pending.name} is known"
+            parameters, says = step.parameters.preview(scope, hosts), f"{step.uses}, once {pending.name} is known"
+        else:
+            parameters, says = shown(rendered), step.action.plan(rendered)
     return PlannedStep(
         id=step.id, uses=step.uses, effect=step.effect, says=says, parameters=parameters, condition=condition, each=each
     )

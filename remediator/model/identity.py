@@ -18,8 +18,8 @@ def new_id(now: Timestamp) -> str:
     Within one millisecond each is the one before plus one, so that ids of one process sort as they were made.
     """
     global _newest  # noqa: PLW0603 - one process, one sequence
-    number = (int(now * 1000) << 80) | secrets.randbits(80)
-    _newest = _newest + 1 if number >> 80 == _newest >> 80 else number
+    millisecond = int(now * 1000)
+    _newest = _newest + 1 if millisecond == _newest >> 80 else (millisecond << 80) | secrets.randbits(80)
     return _write(_newest)
 
 

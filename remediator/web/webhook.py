@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 
 import msgspec
 import structlog
@@ -17,6 +16,7 @@ from aiohttp import web
 from remediator import metrics
 from remediator.engine import Engine, Overloaded
 from remediator.errors import MalformedBody, StoreError
+from remediator.model.alert import AlertStatus
 from remediator.receive import Limits, decode
 from remediator.web.access import WebhookCredential, failure
 
@@ -25,6 +25,15 @@ _log = structlog.get_logger("remediator")
 _SLOWEST_BODY = 30.0  # seconds in which a body has to arrive
 _IN_THREAD = 256 * 1024  # bytes: decoding more than this on the loop would hold up everyone else
 _MOST_BYTES = 128 * 1024 * 1024  # of bodies that are being read or decoded at once
+
+# Bound once: looking a counter up by its labels would cost as much as decoding a body.
+_RESULTS = {
+    200: "accepted", 400: "malformed", 401: "unauthorized", 413: "too_large", 415: "compressed", 503: "unavailable",
+}  # fmt: skip
+_COUNTERS = {status: metrics.NOTIFICATIONS.labels(result=result) for status, result in _RESULTS.items()}
+_FAILED = metrics.NOTIFICATIONS.labels(result="failed")
+_ALERTS = {status: metrics.ALERTS.labels(status=status) for status in AlertStatus}
+_REFUSED = metrics.ALERTS.labels(status="refused")
 
 
 class Webhook:
@@ -42,7 +51,7 @@ class Webhook:
         began = time.perf_counter()
         response = await self._answer(request)
         metrics.INGEST_SECONDS.observe(time.perf_counter() - began)
-        metrics.NOTIFICATIONS.labels(result=_RESULTS.get(response.status, "failed")).inc()
+        _COUNTERS.get(response.status, _FAILED).inc()
         if response.status != 200:
             _log.warning("notification refused", status=response.status, sender=request.remote, why=response.text)
         return response
@@ -63,8 +72,11 @@ class Webhook:
             return failure(503, "overloaded", "too many large bodies at once: send it again")
         self._bytes += announced
         try:
-            async with asyncio.timeout(_SLOWEST_BODY):
+            if request.content.is_eof():
                 body = await request.read()
+            else:
+                async with asyncio.timeout(_SLOWEST_BODY):
+                    body = await request.read()
             return await self._take(body)
         except TimeoutError:
             return failure(503, "slow_body", f"the body did not arrive within {_SLOWEST_BODY:g} s: send it again")
@@ -88,17 +100,11 @@ class Webhook:
         except StoreError as error:
             return failure(503, "store_away", str(error))
         metrics.LAST_NOTIFICATION.set(now)
-        for status, count in Counter(alert.status for alert in notification.alerts).items():
-            metrics.ALERTS.labels(status=status).inc(count)
-        if notification.refused:
-            metrics.ALERTS.labels(status="refused").inc(len(notification.refused))
+        firing = sum(alert.status is AlertStatus.FIRING for alert in notification.alerts)
+        _ALERTS[AlertStatus.FIRING].inc(firing)
+        _ALERTS[AlertStatus.RESOLVED].inc(len(notification.alerts) - firing)
+        _REFUSED.inc(len(notification.refused))
         return web.Response(body=msgspec.json.encode(receipt), content_type="application/json")
 
     def _too_large(self) -> web.Response:
         return failure(413, "too_large", f"the body is larger than webhook.max_body ({self.max_body} bytes)")
-
-
-_RESULTS = {
-    200: "accepted", 400: "malformed", 401: "unauthorized", 413: "too_large", 415: "compressed",
-    503: "unavailable",
-}  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 # Rows of one INSERT. Each statement lets go of the interpreter's lock and has to get it back, so a few long statements
 # cost the event loop far less than many short ones; fixed sizes keep them in the statement cache.
-_CHUNKS = (64, 8, 1)
+_CHUNKS = (64, 32, 16, 8, 4, 2, 1)
 
 
 class Rows:

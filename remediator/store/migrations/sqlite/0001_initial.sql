@@ -26,7 +26,6 @@ CREATE TABLE episodes (
 CREATE INDEX episodes_by_fingerprint ON episodes (fingerprint, id);
 CREATE UNIQUE INDEX one_open_episode ON episodes (fingerprint) WHERE ended_at IS NULL;
 CREATE INDEX closed_episodes ON episodes (ended_at) WHERE ended_at IS NOT NULL;
-CREATE INDEX last_heard_of ON episodes (last_seen) WHERE ended_at IS NULL;
 CREATE INDEX firing_by_name ON episodes (alertname) WHERE ended_at IS NULL;
 
 -- What became of an alert under a rule. The key makes the promise that a rule takes up an episode once.
@@ -61,7 +60,6 @@ CREATE TABLE runs (
 CREATE UNIQUE INDEX one_open_run ON runs (rule, target) WHERE ended_at IS NULL AND target IS NOT NULL;
 CREATE UNIQUE INDEX one_holder_of_a_lock ON runs (lock, dry) WHERE ended_at IS NULL AND lock IS NOT NULL;
 CREATE INDEX due_runs ON runs (priority, due_at) WHERE ended_at IS NULL AND due_at IS NOT NULL;
-CREATE INDEX held_runs ON runs (worker) WHERE worker IS NOT NULL;
 CREATE INDEX open_runs ON runs (state, reason) WHERE ended_at IS NULL;
 CREATE INDEX admissions_by_target ON runs (rule, target, admitted_at) WHERE admitted_at IS NOT NULL;
 CREATE INDEX admissions_by_rule ON runs (rule, admitted_at) WHERE admitted_at IS NOT NULL;
