@@ -23,7 +23,7 @@ from remediator.store.sqlite import audit
 
 pytestmark = pytest.mark.slow
 
-KILLS = os.environ.get("CRASH_KILLS", "24")
+KILLS = os.environ.get("CRASH_KILLS", "30")
 SEED = int(os.environ.get("CRASH_SEED", "1"))
 ONLY = os.environ.get("CRASH_AT")
 
@@ -266,11 +266,11 @@ def test_p1_p2_p8_a_kill_at_any_writing_call_loses_nothing_and_repeats_nothing(g
 
 def test_p1_a_kill_while_the_store_is_made_leaves_one_that_can_be_used(ground: Ground) -> None:
     """A first start that is killed halfway does not stand in the way of the next one."""
-    survive(ground, "first-start", None, Trial.idle, 3)
+    survive(ground, "first-start", None, Trial.idle, 4)
 
 
 def test_p2_a_second_kill_during_recovery_repeats_nothing_either(ground: Ground) -> None:
     """A daemon that is killed again while it takes up what the last one left keeps the same promises."""
     crashed = ground.killed(Moment("vfork", 12), "crashed", ground.empty, Trial.act)
     assert crashed is not None, "the moment never came"
-    survive(ground, "recovery", crashed, Trial.act, 6)
+    survive(ground, "recovery", crashed, Trial.act, 8)
