@@ -4,6 +4,7 @@
     ├── ConfigurationError   the operator: mend the file or the flag that the message names
     │   └── InvalidRules     the author of the rules: carries every problem found, each with its place
     ├── MalformedBody        the sender: this body can't be taken, sending it again won't help (400)
+    │   └── TooManyAlerts    the sender: more than `webhook.max_alerts` in one body (413)
     ├── StoreError           nobody yet: the store can't promise anything at the moment (503, nothing starts)
     │   ├── StoreForeign     the operator: this file is not ours, is damaged, or belongs to a newer version
     │   ├── StoreLocked      the operator: another daemon has the store
@@ -57,6 +58,10 @@ class InvalidRules(ConfigurationError):
 
 class MalformedBody(RemediatorError):
     """A webhook body that can't be taken at all."""
+
+
+class TooManyAlerts(MalformedBody):
+    """A webhook body with more alerts than are taken at once."""
 
 
 class StoreError(RemediatorError):

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from remediator.errors import MalformedBody
+from remediator.errors import MalformedBody, TooManyAlerts
 from remediator.model.alert import Alert, AlertStatus, Episode, Notification, RefusedAlert
 from remediator.model.identity import new_id
 from remediator.model.time import Timestamp, parse_rfc3339
@@ -46,13 +46,14 @@ class _WireBody(msgspec.Struct):
     receiver: str = ""
     groupKey: str = ""  # noqa: N815
     groupLabels: dict[str, str] | None = None  # noqa: N815 - Go writes an empty map that was never made as null
-    truncatedAlerts: int = 0  # noqa: N815
+    truncatedAlerts: Annotated[int, msgspec.Meta(le=2**63 - 1)] = 0  # noqa: N815
 
 
 class _RawBody(_WireBody):
     alerts: list[msgspec.Raw]  # type: ignore[assignment]
 
 
+_OBJECTS = 8  # to an alert: itself, its labels and annotations, what Grafana adds, and braces in texts
 _LARGE = 256 * 1024  # bytes: decoded in one go, a larger body would hold the interpreter for too long
 _decoder = msgspec.json.Decoder(_WireBody)
 _raw_decoder = msgspec.json.Decoder(_RawBody)
@@ -66,12 +67,18 @@ def decode(body: bytes, now: Timestamp, limits: Limits) -> Notification:
     Unknown fields are ignored; for duplicate keys the last wins, as in Go. An alert that can't be taken is refused by
     itself. Raises MalformedBody when the body is no such thing, or no alert of it can be taken.
     """
+    if body.count(b"{") > _OBJECTS * limits.max_alerts:
+        raise TooManyAlerts("the body holds far more objects than webhook.max_alerts allows alerts")
     wire, refused = _parse(body)
     group = wire.groupLabels or {}
+    if len(group) > limits.max_labels or any(
+        len(text) > limits.max_value for text in (wire.receiver, wire.groupKey, *group, *group.values())
+    ):
+        raise MalformedBody("the receiver or the group is larger than webhook.max_labels and webhook.max_value allow")
     if b"\\u" in body and any(_UNFIT.search(text) for text in (wire.receiver, wire.groupKey, *group, *group.values())):
         raise MalformedBody("the receiver or the group of the body holds a NUL or half a surrogate pair")
     if len(wire.alerts) > limits.max_alerts:
-        raise MalformedBody(
+        raise TooManyAlerts(
             f"{len(wire.alerts)} alerts in one body, and webhook.max_alerts is {limits.max_alerts}: "
             "set max_alerts in Alertmanager's webhook_config, or raise the limit here"
         )
@@ -148,9 +155,10 @@ def _alert(wire: _WireAlert, now: Timestamp, limits: Limits, *, plain: bool) -> 
     """Give the alert, or the reason why it can't be taken; `plain` says that none of its texts can be at fault."""
     status = _STATUSES.get(wire.status)
     if status is None:
-        return f"its status is {wire.status!r}, neither firing nor resolved"
-    if len(wire.labels) > limits.max_labels:
-        return f"{len(wire.labels)} labels, and webhook.max_labels is {limits.max_labels}"
+        return f"its status is {wire.status[:64]!r}, neither firing nor resolved"
+    if max(len(wire.labels), len(wire.annotations)) > limits.max_labels:
+        counts = f"{len(wire.labels)} labels and {len(wire.annotations)} annotations"
+        return f"{counts}, and webhook.max_labels is {limits.max_labels}"
     if "" in wire.labels or "" in wire.annotations:
         return "a label or an annotation without a name"
     fault = None if plain else _unfit(wire, limits)
@@ -176,7 +184,10 @@ def _unfit(wire: _WireAlert, limits: Limits) -> str | None:
     """Find a text that is too large, or that neither UTF-8 nor PostgreSQL could hold."""
     for kind, pairs in (("label", wire.labels), ("annotation", wire.annotations)):
         for name, value in pairs.items():
-            if len(value) * 4 > limits.max_value and len(value.encode("utf-8", "replace")) > limits.max_value:
+            if any(
+                len(text) * 4 > limits.max_value and len(text.encode("utf-8", "replace")) > limits.max_value
+                for text in (name, value)
+            ):
                 return f"{kind} {name[:64]!r} is larger than webhook.max_value ({limits.max_value} bytes)"
             if _UNFIT.search(value) or _UNFIT.search(name):
                 return f"{kind} {name[:64]!r} holds a NUL or half a surrogate pair"

@@ -61,13 +61,13 @@ def parse_rfc3339(text: str) -> Timestamp:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not an RFC 3339 time") from None
+        raise ValueError(f"{text[:64]!r} is not an RFC 3339 time") from None
     if instant.tzinfo is None or "T" not in text.upper():
-        raise ValueError(f"{text!r} is not an RFC 3339 time: it has no offset")
+        raise ValueError(f"{text[:64]!r} is not an RFC 3339 time: it has no offset")
     try:
-        return instant.timestamp()
+        return instant.astimezone(UTC).timestamp()
     except (OverflowError, ValueError):
-        raise ValueError(f"{text!r} is out of range") from None
+        raise ValueError(f"{text[:64]!r} is out of range") from None
 
 
 def format_rfc3339(instant: Timestamp) -> str:

@@ -182,7 +182,7 @@ def api_app(engine: Engine, token: str) -> web.Application:
 
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give every error its one shape."""
+    """Give every error of the API the one shape of errors."""
     try:
         return await handler(request)
     except KeyError as error:
@@ -193,10 +193,6 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return failure(409, "impossible", str(error))
     except StoreError as error:
         return failure(503, "store_away", str(error))
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        return failure(error.status, error.reason.lower().replace(" ", "_"), error.reason)
 
 
 def _json(document: Any) -> web.Response:

@@ -12,7 +12,7 @@ from remediator.engine import Engine
 from remediator.errors import StoreError
 from remediator.model.run import ControlKind, State
 from remediator.store.protocol import Transaction
-from remediator.web.access import failure
+from remediator.web.access import failure, plain_errors
 from remediator.web.api import api_app
 from remediator.web.webhook import Webhook
 
@@ -64,7 +64,7 @@ class Health:
 def make_app(engine: Engine, webhook: Webhook, token: str, trouble: Callable[[], str | None]) -> web.Application:
     """Make the whole application."""
     health = Health(engine, trouble)
-    app = web.Application(client_max_size=webhook.max_body)
+    app = web.Application(middlewares=[plain_errors], client_max_size=webhook.max_body)
     app.add_routes(
         [
             web.post("/webhook/alertmanager", webhook.post),

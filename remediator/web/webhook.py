@@ -15,7 +15,7 @@ from aiohttp import web
 
 from remediator import metrics
 from remediator.engine import Engine, Overloaded
-from remediator.errors import MalformedBody, StoreError
+from remediator.errors import MalformedBody, StoreError, TooManyAlerts
 from remediator.model.alert import AlertStatus
 from remediator.receive import Limits, decode
 from remediator.web.access import WebhookCredential, failure
@@ -34,6 +34,10 @@ _COUNTERS = {status: metrics.NOTIFICATIONS.labels(result=result) for status, res
 _FAILED = metrics.NOTIFICATIONS.labels(result="failed")
 _ALERTS = {status: metrics.ALERTS.labels(status=status) for status in AlertStatus}
 _REFUSED = metrics.ALERTS.labels(status="refused")
+
+
+class _TooLarge(Exception):
+    """The body is larger than the limit."""
 
 
 class Webhook:
@@ -64,26 +68,38 @@ class Webhook:
             )  # fmt: skip
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             return failure(415, "compressed", "compressed bodies are not taken: Alertmanager sends none")
-        # A chunked body announces nothing, and may be as large as any.
-        announced = request.content_length if request.content_length is not None else self.max_body
-        if announced > self.max_body:
+        if (request.content_length or 0) > self.max_body:
             return self._too_large()
-        if self._bytes + announced > _MOST_BYTES:
-            return failure(503, "overloaded", "too many large bodies at once: send it again")
-        self._bytes += announced
+        body = bytearray()
         try:
             if request.content.is_eof():
-                body = await request.read()
+                await self._read(request, body)
             else:
                 async with asyncio.timeout(_SLOWEST_BODY):
-                    body = await request.read()
-            return await self._take(body)
+                    await self._read(request, body)
+            return await self._take(bytes(body))
         except TimeoutError:
             return failure(503, "slow_body", f"the body did not arrive within {_SLOWEST_BODY:g} s: send it again")
-        except web.HTTPRequestEntityTooLarge:
+        except TooManyAlerts as error:
+            return failure(413, "too_many_alerts", str(error))
+        except Overloaded:
+            return failure(503, "overloaded", "too much is waiting already: send it again")
+        except (ConnectionError, web.RequestPayloadError):
+            return failure(400, "cut_off", "the sender went away before the end of the body")
+        except _TooLarge:
             return self._too_large()
         finally:
-            self._bytes -= announced
+            self._bytes -= len(body)
+
+    async def _read(self, request: web.Request, body: bytearray) -> None:
+        """Read the body, counting what all senders together have us hold."""
+        async for part in request.content.iter_any():
+            body += part
+            self._bytes += len(part)
+            if len(body) > self.max_body:
+                raise _TooLarge
+            if self._bytes > _MOST_BYTES:
+                raise Overloaded
 
     async def _take(self, body: bytes) -> web.Response:
         now = self.engine.clock.now()
@@ -93,10 +109,10 @@ class Webhook:
             else:
                 notification = decode(body, now, self.limits)
             receipt = await self.engine.accept(notification)
+        except TooManyAlerts:
+            raise
         except MalformedBody as error:
             return failure(400, "malformed", str(error))
-        except Overloaded:
-            return failure(503, "overloaded", "too much is waiting already: send it again")
         except StoreError as error:
             return failure(503, "store_away", str(error))
         metrics.LAST_NOTIFICATION.set(now)

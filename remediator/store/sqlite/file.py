@@ -64,6 +64,7 @@ def _prepare(path: Path, connection: sqlite3.Connection, *, migrate: bool) -> No
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -8000")
+    connection.execute("PRAGMA temp_store = MEMORY")  # the system may have no folder for temporary files
     for number, script in migrations("sqlite"):
         if number > version:
             connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
