@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import structlog
 
-# The daemon's narration would mix with what commands print.
-structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    """Keep the daemon's narration out of what commands print, whatever a test before has configured."""
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
