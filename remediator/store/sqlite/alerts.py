@@ -122,11 +122,16 @@ class AlertRows(Rows):
         )  # fmt: skip
 
     async def release_deferred(self, rule: str, target: str) -> Sequence[Episode]:
-        firing = self._decided_episodes(
-            "decisions.run IS NULL AND rule = ? AND target = ? AND ended_at IS NULL", rule, target
+        released = self._all(
+            "DELETE FROM decisions WHERE run IS NULL AND rule = ? AND target = ? RETURNING episode", rule, target
         )
-        self.connection.execute("DELETE FROM decisions WHERE run IS NULL AND rule = ? AND target = ?", (rule, target))
-        return firing
+        if not released:
+            return []
+        rows = self._all(
+            f"SELECT {EPISODE} FROM episodes WHERE ended_at IS NULL AND id IN (SELECT value FROM json_each(?)) ORDER BY id",  # noqa: S608
+            _encode([row[0] for row in released]).decode(),
+        )
+        return [read_episode(row) for row in rows]
 
     async def hand_over(self, run: str, to: str) -> None:
         self.connection.execute("UPDATE decisions SET run = ? WHERE run = ?", (to, run))
