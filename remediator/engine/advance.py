@@ -55,7 +55,11 @@ def _in_doubt(story: Story) -> Step | None:
 
 def _unsure(story: Story, step: Step, now: Timestamp) -> Story:
     lost = replace(step, state=StepState.INTERRUPTED, error=f"{step.uses} was begun, and how it ended is not known")
-    because = f"step {step.id or step.uses}: {lost.error}"
+    run = story.run
+    because = (
+        f"step {step.id or step.uses}: {lost.error}: look at {run.target}, then "
+        f"`remediator resolve {run.id} --as succeeded|failed --reason …`"
+    )
     story = story.record(lost, now).with_run(
         ending=None, phase=step.phase, verify_since=now, poll=story.run.poll + 1, poll_at=now, good_since=None
     )

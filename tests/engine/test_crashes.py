@@ -40,6 +40,7 @@ async def test_p2_a_step_that_must_not_be_repeated_leaves_its_run_unknown(stage:
     run = await stage.run()
     assert (run["state"], run["reason"]) == ("unknown", "interrupted")
     assert run["steps"][0]["state"] == "interrupted"
+    assert f"look at web, then `remediator resolve {run['id']}" in run["because"]
     await stage.passes(3600)
     await stage.crash()
     await stage.passes(3600)
