@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,19 +19,17 @@ from watchfiles import awatch
 from remediator import __version__, metrics
 from remediator.actions.catalog import Catalog, load_catalog
 from remediator.actions.children import sweep
-from remediator.config import STALE_AFTER, LoadedConfig, load_config, settings
-from remediator.engine import Engine, Standing, SystemClock
-from remediator.engine.controls import lay
+from remediator.config import LoadedConfig, load_config, settings
+from remediator.engine import Engine, SystemClock
+from remediator.engine.laying import lay
+from remediator.engine.noticing import Notice
 from remediator.errors import ConfigurationError, InvalidRules, StoreError
 from remediator.log import configure_log
-from remediator.model.books import Allowance
 from remediator.model.identity import new_id
-from remediator.model.run import Control, ControlKind, Event, EventKind, Mode, State, lowest
+from remediator.model.run import Control, ControlKind, Event, EventKind, State
 from remediator.receive import Limits
+from remediator.rules.configured import standing_of
 from remediator.rules.load import Loaded, load_rules
-from remediator.rules.parameters import ParameterTemplates
-from remediator.rules.rule import Retry, StepRule
-from remediator.rules.templates import Expression
 from remediator.store.protocol import Transaction
 from remediator.store.sqlite import SqliteStore, open_store
 from remediator.web.access import WebhookCredential, local_token
@@ -61,43 +58,6 @@ def read_rules(loaded: LoadedConfig, catalog: Catalog) -> Loaded:
     """Load the rules that a configuration names; its own sections are checked against where there is one."""
     sections = settings(loaded) if loaded.named else None
     return load_rules(rule_paths(loaded), catalog, vars=loaded.config.vars, settings=sections)
-
-
-def standing_of(loaded: LoadedConfig, catalog: Catalog) -> Standing:
-    """Give what a configuration lends every decision."""
-    config = loaded.config
-    limits = config.guard.limits
-    return Standing(
-        mode=Mode(config.mode),
-        allowances=tuple(Allowance(count=each.count, per=each.per) for each in limits),
-        max_running=None if config.guard.max_running == "off" else config.guard.max_running,
-        hosts=tuple(config.http.allow),
-        public_url=config.public_url or f"http://{config.listen}",
-        resolved_check=_resolved_check(catalog) if config.alertmanager is not None else None,
-        presence_check=_asks_alertmanager(catalog) if config.alertmanager is not None else None,
-        stale_after=config.alertmanager.stale_after if config.alertmanager is not None else STALE_AFTER,
-    )
-
-
-def _asks_alertmanager(catalog: Catalog) -> StepRule:
-    """Make the read step that asks Alertmanager's API, once for each name among a run's alerts."""
-    action = catalog["alertmanager.alerts"]
-    return StepRule(
-        uses=action.name,
-        action=action,
-        parameters=ParameterTemplates({"match": '{alertname="{{ item }}"}'}, action.parameters),
-        for_each=Expression("alerts | map(attribute='labels.alertname', default='') | unique | list"),
-        max=20,
-        timeout=10.0,
-        retry=Retry(attempts=3, backoff=1.0),
-    )
-
-
-def _resolved_check(catalog: Catalog) -> StepRule:
-    """Make the check behind `resolved: true`: Alertmanager's API knows sooner than its webhook tells."""
-    mine = "alerts | map(attribute='fingerprint') | list"
-    expect = f"result.alerts | map(attribute='fingerprint') | select('in', {mine}) | list | length == 0"
-    return replace(_asks_alertmanager(catalog), id="resolved", expect=Expression(expect), retry=None)
 
 
 class Daemon:
@@ -206,8 +166,13 @@ class Daemon:
             _log.error(reason, behind_seconds=round(behind))
 
     def _event(self, kind: EventKind) -> Event:
-        data = {"version": __version__, "worker": self.engine.desk.worker, "mode": self.loaded.config.mode}
+        data = {"version": __version__, "worker": self.engine.desk.worker, "mode": self._mode()}
         return Event(at=self.clock.now(), kind=kind, run=None, data=data)
+
+    def _mode(self) -> str:
+        """Give the daemon's mode now; a list says which window decides."""
+        standing = self.engine.desk.standing
+        return str(standing.modes.in_force(self.clock.now(), standing.windows))
 
     def _announce(self, rules: Loaded) -> None:
         config = self.loaded.config
@@ -215,7 +180,7 @@ class Daemon:
         metrics.STORE_UP.set(1)
         source = str(self.loaded.path) if self.loaded.path else "no configuration file: defaults"
         lines = [
-            f"Remediator {__version__}, mode {config.mode}, {len(rules.rules.rules)} rules, {source}",
+            f"Remediator {__version__}, mode {self._mode()}, {len(rules.rules.rules)} rules, {source}",
             f"Post Alertmanager's notifications to http://{config.listen}/webhook/alertmanager",
             f"Store {self.loaded.store_path}; see `remediator runs`, stop everything with `remediator pause --reason …`",
         ]
@@ -251,6 +216,7 @@ class Daemon:
             except ConfigurationError as error:
                 metrics.RULES_RELOAD_SUCCESS.set(0)
                 _log.error("reload refused: the last good set stays in force", error=str(error))
+                await self.engine.say(Notice("rules", f"reload refused, the last good set stays in force: {error}"))
             except StoreError as error:
                 metrics.RULES_RELOAD_SUCCESS.set(0)
                 _log.error("reload put off: the store is away", error=str(error))
@@ -278,12 +244,12 @@ class Daemon:
         if rule_paths(loaded) != old_paths:
             self._moved.set()
             self._reload.set()  # what changed there before it was watched
-        _log.info("rules loaded", rules=len(rules.rules.rules), mode=self.loaded.config.mode)
+        _log.info("rules loaded", rules=len(rules.rules.rules), mode=self._mode())
 
     def _note_rules(self, rules: Loaded) -> None:
         metrics.RULES_LOADED.set(len(rules.rules.rules))
         for rule in rules.rules.rules:  # a series that begins at 1 hides the first failure from `increase`
-            mode = lowest(Mode(self.loaded.config.mode), rule.mode)
+            mode = self.engine.desk.standing.mode_in_force(rule, 0, None, (), self.clock.now())
             for state in (State.SUCCEEDED, State.FAILED):
                 metrics.RUNS.labels(rule=rule.name, mode=mode, state=state)
         metrics.RULES_RELOAD_SUCCESS.set(1)
@@ -313,12 +279,21 @@ class Daemon:
 
     async def _store_watch(self) -> None:
         """Stop when the store can promise nothing any more: a supervisor starts us again, or pages somebody."""
+        away = False
         while not self.store.broken:
             await self.clock.wait(self._stopping, 1.0)
             if self._stopping.is_set():
                 return
-            if self.store.failing is not None:
+            if self.store.failing is not None and not away:
+                await self.engine.workers.tell_unkept(
+                    Notice("store", f"the store can't be written, so nothing starts: {self.store.failing}")
+                )
+            away = self.store.failing is not None
+            if away:
                 await self._try_store()
+        await self.engine.workers.tell_unkept(
+            Notice("store", f"the daemon stops, its store is broken: {self.store.broken}")
+        )
         metrics.STORE_UP.set(0)
         _log.error("the daemon stops: the store is broken", error=self.store.broken)
         self._stopping.set()

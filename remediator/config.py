@@ -19,6 +19,8 @@ from pydantic import model_validator as check_whole
 from remediator.document import Document, Fault, nearest, not_json, read_document
 from remediator.errors import ConfigurationError
 from remediator.forms import Duration, Form, LimitSpan, LimitText, faults_of, parse_limit, schema_of, wrong_type
+from remediator.forms.guards import BlastRadiusForm, BreakerForm, Count, Filled, ModeEntryForm, ModeWord, StormForm
+from remediator.intervals import IntervalForm
 from remediator.model.time import Seconds
 
 DEFAULT_FILE = "remediator.yml"
@@ -26,10 +28,7 @@ MEBIBYTE = 1024 * 1024
 
 STALE_AFTER: Seconds = 18_000.0
 
-NOT_YET = frozenset(
-    {"windows", "notices", "access", "ssh", "fly", "kubernetes", "postgres", "pagerduty", "slack", "notify", "report"}
-)
-_DAEMON_GUARDS_NOT_YET = ("blast_radius", "breaker", "storm")
+NOT_YET = frozenset({"access", "ssh", "fly", "kubernetes", "postgres", "pagerduty", "slack", "notify"})
 
 
 class Address(NamedTuple):
@@ -104,7 +103,9 @@ def _http_url(text: str) -> str:
 
 
 HttpUrl: TypeAlias = Annotated[str, AfterValidator(_http_url)]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+NoticeKind: TypeAlias = Literal[
+    "approval", "unknown", "breaker", "storm", "pause", "store", "rules", "revert_held", "report"
+]
 
 
 class SecretName(Form):
@@ -151,9 +152,14 @@ class DaemonGuard(Form):
 
     limit: Literal["off"] | LimitText | list[LimitText] = Field("30 per 1h", description="Runs admitted in a span.")
     max_running: Literal["off"] | Count = Field(10, description="Runs at work at once; more wait, P0 first.")
-    blast_radius: Literal["off"] = Field("off", description="Comes with a later release.")
-    breaker: Literal["off"] = Field("off", description="Comes with a later release.")
-    storm: Literal["off"] = Field("off", description="Comes with a later release.")
+    blast_radius: Literal["off"] | BlastRadiusForm = Field("off", description="Distinct targets in a span.")
+    breaker: Literal["off"] | BreakerForm = Field(
+        default_factory=lambda: BreakerForm.model_validate({"failures": 5, "per": "1h", "reset": "manual"}),
+        description="Stops all rules after failures.",
+    )
+    storm: Literal["off"] | StormForm = Field(
+        default_factory=StormForm, description="Nothing is admitted while more than any rule can mend begins to fire."
+    )
 
     @property
     def limits(self) -> tuple[LimitSpan, ...]:
@@ -194,6 +200,24 @@ class Http(Form):
     )
 
 
+class Notices(Form):
+    """Where the daemon says what it has to say for itself."""
+
+    to: list[dict[str, Any]] = Field(
+        min_length=1,
+        description="Steps that read or notify; `notice.text`, `.kind`, `.rule`, `.target`, `.url` are known.",
+    )
+    events: list[NoticeKind] | None = Field(None, description="Of which kinds. Default: all.")
+
+
+class Report(Form):
+    """The review of a night, by the clock."""
+
+    schedule: Filled = Field(description="Five fields as cron reads them, or @daily.")
+    timezone: Filled | None = Field(None, description="A zone such as Europe/Berlin. Default: UTC.")
+    to: list[dict[str, Any]] | None = Field(None, description="Steps that read or notify. Default: those of `notices`.")
+
+
 class Retention(Form):
     """How long records are kept."""
 
@@ -219,7 +243,12 @@ class Config(Form):
     state: str | None = Field(None, description="The state folder. Default: the store's.")
     store: Annotated[str, AfterValidator(_store)] | None = Field(None, description="`sqlite:///PATH`.")
     rules: list[str] | None = Field(None, description="Rule files and folders. Default: the shipped rules.")
-    mode: Literal["off", "dry-run", "auto"] = Field("dry-run", description="The highest mode that any rule can have.")
+    mode: ModeWord | Annotated[list[ModeEntryForm], Field(min_length=1)] = Field(
+        "dry-run", description="The highest mode that any rule can have; in a list the first entry that holds decides."
+    )
+    windows: dict[str, Annotated[list[IntervalForm], Field(min_length=1)]] = Field(
+        default_factory=dict, description="Names for Alertmanager's time intervals, which modes speak of."
+    )
     guard: DaemonGuard = Field(default_factory=DaemonGuard)
     vars: dict[str, Any] = Field(
         default_factory=dict, description="`vars.*` of the rules; these override the files' own."
@@ -230,6 +259,8 @@ class Config(Form):
     alertmanager: Alertmanager | None = None
     exec: Exec = Field(default_factory=Exec)
     http: Http = Field(default_factory=Http)
+    notices: Notices | None = None
+    report: Report | None = None
     retention: Retention = Field(default_factory=Retention)
     log: Log = Field(default_factory=Log)
 
@@ -332,14 +363,6 @@ def _parse(document: Document) -> tuple[Config | None, list[Fault]]:
 def _not_yet(data: Mapping[str, Any]) -> Iterator[Fault]:
     for key in NOT_YET & data.keys():
         yield Fault((key,), "not-yet", f"`{key}` comes with a later release: leave it out", at_key=True)
-    if data.get("mode") == "approve":
-        message = "`approve` comes with a later release: use `dry-run`, or `auto` where no person has to be asked"
-        yield Fault(("mode",), "not-yet", message)
-    guard = data["guard"] if isinstance(data.get("guard"), dict) else {}
-    for key in _DAEMON_GUARDS_NOT_YET:
-        if guard.get(key, "off") != "off":
-            message = f"`{key}` over all rules comes with a later release: leave it out, or write `off`"
-            yield Fault(("guard", key), "not-yet", message, at_key=True)
 
 
 def _contradictions(config: Config) -> Iterator[Fault]:
@@ -350,6 +373,10 @@ def _contradictions(config: Config) -> Iterator[Fault]:
         if secret is not None and secret.secret not in config.secrets:
             message = f"the secret `{secret.secret}` is not under `secrets`{nearest(secret.secret, config.secrets)}"
             yield Fault((*path, "secret"), "missing-secret", message)
+    for position, entry in enumerate(() if isinstance(config.mode, str) else config.mode):
+        if entry.during is not None and entry.during not in config.windows:
+            message = f"there is no window `{entry.during}` under `windows`{nearest(entry.during, config.windows)}"
+            yield Fault(("mode", position, "during"), "unknown-window", message)
     if not config.address.loopback and config.webhook.token is None and config.webhook.basic is None:
         message = (
             f"{config.listen} can be reached from other machines, and anyone there could post alerts: "
@@ -361,10 +388,12 @@ def _contradictions(config: Config) -> Iterator[Fault]:
 def settings(loaded: LoadedConfig) -> dict[str, Any]:
     """Give the sections that actions ask for, by name; those that aren't configured are left out.
 
-    `secrets` holds the names alone. Without a configuration there is no `exec`: nothing may be run.
+    `secrets` and `windows` hold the names alone. Without a configuration there is no `exec`: nothing may be run.
     """
     config = loaded.config
-    sections: dict[str, Any] = {"http": config.http.model_dump(), "secrets": tuple(config.secrets)}
+    sections: dict[str, Any] = {
+        "http": config.http.model_dump(), "secrets": tuple(config.secrets), "windows": tuple(config.windows),
+    }  # fmt: skip
     if loaded.named:
         cwd = None if config.exec.cwd is None else str(loaded.base / config.exec.cwd)
         sections["exec"] = {**config.exec.model_dump(), "cwd": cwd}

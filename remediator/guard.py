@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from remediator.model.books import Allowance, Books, Question
-from remediator.model.run import Reason, Run
-from remediator.model.time import Timestamp, format_duration
+from remediator.model.books import Allowance, Books, Ending, Question, Touched
+from remediator.model.run import Book, Control, ControlKind, Origin, Reason, Run
+from remediator.model.time import Timestamp, format_duration, format_rfc3339
 from remediator.rules.matchers import Matcher, parse_matchers
-from remediator.rules.rule import FiringSet, Rule
+from remediator.rules.rule import BlastRadius, FiringSet, Rule
+from remediator.rules.standing import Standing
 from remediator.rules.templates import TemplateError
 
 MatcherSet: TypeAlias = tuple[Matcher, ...]
@@ -33,39 +34,57 @@ class Refusal:
 class Case:
     """Everything that the guards of one run decide by, but for the books."""
 
+    run: Run
     rule: Rule
     question: Question
+    radii: tuple[BlastRadius, ...]  # the rule's own and the daemon's, in the order of `question.touched`
+    controls: Sequence[Control]
     unless_firing: tuple[MatcherSet, ...]
     only_firing: tuple[MatcherSet, ...]
     scope: Mapping[str, Any]
 
 
-def prepare(run: Run, rule: Rule, target: str, scope: Mapping[str, Any], daemon: Sequence[Allowance]) -> Case:
+def prepare(
+    run: Run, rule: Rule, scope: Mapping[str, Any], standing: Standing, controls: Sequence[Control], now: Timestamp
+) -> Case:
     """Render what the guards of a run compare with, and make the question to the store.
 
-    `daemon` are the daemon's own limits, over all rules. Raises TemplateError and UnsafeValue.
+    `run.target` is known by now. Raises TemplateError and UnsafeValue.
     """
-    unless, only = _matcher_sets(rule.guards.unless_firing, scope), _matcher_sets(rule.guards.only_firing, scope)
+    guards, target = rule.guards, run.target or ""
+    unless, only = _matcher_sets(guards.unless_firing, scope), _matcher_sets(guards.only_firing, scope)
     own = tuple(
         Allowance(count=limit.count, per=limit.per, rule=rule.name, target=target if limit.by_target else None)
-        for limit in rule.guards.limits
+        for limit in guards.limits
     )
     lock = None
     if rule.writes:
-        lock = str(rule.guards.lock.render(scope)) if rule.guards.lock else target
+        lock = str(guards.lock.render(scope)) if guards.lock else target
         if not lock:
             raise TemplateError("guard.lock is an empty text: a lock needs a name")
+    radii = [(each, of) for each, of in ((guards.blast_radius, rule.name), (standing.blast_radius, None)) if each]
     question = Question(
         run=run.id,
         rule=rule.name,
         target=target,
-        dry=run.dry,
+        book=run.book,
         priority=run.priority,
-        allowances=own + tuple(daemon),
+        allowances=own + tuple(standing.allowances),
+        touched=tuple(Touched(since=now - each.per, rule=of) for each, of in radii),
+        episodes_since=None if guards.episodes is None else now - guards.episodes.per,
         lock=lock,
         firing=_names([*unless, *only]),
     )
-    return Case(rule=rule, question=question, unless_firing=unless, only_firing=only, scope=scope)
+    return Case(
+        run=run,
+        rule=rule,
+        question=question,
+        radii=tuple(each for each, _ in radii),
+        controls=controls,
+        unless_firing=unless,
+        only_firing=only,
+        scope=scope,
+    )
 
 
 def _matcher_sets(sets: Sequence[FiringSet], scope: Mapping[str, Any]) -> tuple[MatcherSet, ...]:
@@ -90,16 +109,67 @@ def _names(sets: Sequence[MatcherSet]) -> tuple[str | None, ...]:
     return tuple(sorted(names))
 
 
-def cooldown(case: Case, books: Books, now: Timestamp) -> Refusal | None:
-    """Refuse while the last run of this rule on this target ended less than the cooldown ago, however it ended."""
-    span = case.rule.guards.cooldown
-    if not span or books.last_ended_at is None or now - books.last_ended_at >= span:
+def storm(case: Case, books: Books, now: Timestamp) -> Refusal | None:
+    """Refuse while more alerts begin than any rule can mend, and for a while after. Schedules go on."""
+    laid = _laid(case, ControlKind.STORM)
+    if laid is None or case.run.origin is Origin.SCHEDULE:
         return None
-    ago = format_duration(now - books.last_ended_at)
+    until = "" if laid.until is None else f", till {format_rfc3339(laid.until)}"
+    return Refusal(Reason.STORM, f"{laid.reason}{until}: lift it with `{_lift(laid)}`", laid.until)
+
+
+def breaker(case: Case, books: Books, now: Timestamp) -> Refusal | None:
+    """Refuse while the breaker of the rule, or the daemon's, is open after too many failures."""
+    laid = _laid(case, ControlKind.BREAKER)
+    if laid is None:
+        return None
+    whose = f"the breaker of {laid.rule}" if laid.rule else "the daemon's breaker"
+    until = "till a person closes it" if laid.until is None else f"till {format_rfc3339(laid.until)}"
+    return Refusal(Reason.BREAKER, f"{whose} is open {until}: {laid.reason}: close it with `{_lift(laid)}`", laid.until)
+
+
+def _laid(case: Case, kind: ControlKind) -> Control | None:
+    """Give a control of the daemon's own that covers the run; breakers of dry runs and drills hold only their like."""
+    books = {case.question.book, Book.LIVE} if case.question.book is Book.DRY else {case.question.book}
+    return next(
+        (
+            each
+            for each in case.controls
+            if each.kind is kind
+            and each.covers(case.rule.name, case.question.target)
+            and (kind is ControlKind.STORM or each.book in books)
+        ),
+        None,
+    )
+
+
+def _lift(control: Control) -> str:
+    return f"remediator resume --control {control.id} --reason …"
+
+
+def success_before(rule: Rule, books: Books, now: Timestamp) -> Ending | None:
+    """Give the success that the target of a ladder has come back from, if it is still remembered."""
+    good = books.last_good
+    if rule.recurrence is None or good is None or now - good.at > rule.recurrence:
+        return None
+    return good
+
+
+def cooldown(case: Case, books: Books, now: Timestamp) -> Refusal | None:
+    """Refuse while the last run of this rule on this target ended less than the cooldown ago, however it ended.
+
+    A run that climbs is exempt: the one next after a success that is still remembered.
+    """
+    span, last = case.rule.guards.cooldown, books.last
+    if not span or last is None or now - last.at >= span:
+        return None
+    if last == success_before(case.rule, books, now):
+        return None
+    ago = format_duration(now - last.at)
     return Refusal(
         Reason.COOLDOWN,
         f"the last run of {case.rule.name} on {case.question.target} ended {ago} ago, cooldown is {format_duration(span)}",
-        books.last_ended_at + span,
+        last.at + span,
     )
 
 
@@ -115,6 +185,61 @@ def limit(case: Case, books: Books, now: Timestamp) -> Refusal | None:
                 "and that many are allowed",
                 full_since + allowance.per,
             )
+    return None
+
+
+def blast_radius(case: Case, books: Books, now: Timestamp) -> Refusal | None:
+    """Refuse what would touch more distinct targets in the span than allowed, in number or of the population.
+
+    A population that is empty, unknown, or counted from a truncated group refuses: it must never be read as everything.
+    """
+    for radius, asked, others in zip(case.radii, case.question.touched, books.touched, strict=True):
+        count = len(others | {case.question.target})
+        words = f"with {case.question.target} it would be {count} targets in {format_duration(radius.per)}"
+        whose = f"by {asked.rule}" if asked.rule else "by all rules, the daemon's own blast radius"
+        if radius.targets is not None and count > radius.targets:
+            return Refusal(Reason.BLAST_RADIUS, f"{words} {whose}, and {radius.targets} are allowed")
+        if radius.fraction is None or radius.of is None:
+            continue
+        population = _population(radius, case.scope)
+        if isinstance(population, str):
+            return Refusal(Reason.BLAST_RADIUS, population)
+        if count > radius.fraction * population:
+            allowed = f"{radius.fraction:.0%} of {population}"
+            return Refusal(Reason.BLAST_RADIUS, f"{words} {whose}, and {allowed} are allowed")
+    return None
+
+
+def _population(radius: BlastRadius, scope: Mapping[str, Any]) -> int | str:
+    """Count the population, or say why it can't be counted."""
+    of = radius.of
+    if of is None:
+        raise AssertionError("a fraction without a population")
+    if scope["group"]["truncated"] and of.names & {"alerts", "group"}:
+        return f"`{of.source}` counts a group that Alertmanager has truncated: its size is not known"
+    try:
+        found = of.evaluate(scope)
+    except TemplateError as error:
+        return f"the population `{of.source}` can't be known: {error}"
+    if isinstance(found, list | tuple | Mapping):
+        found = len(found)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return f"the population `{of.source}` is neither a list nor a number"
+    if not 0 < found < float("inf"):
+        return f"the population `{of.source}` is {found:g}: nothing can be a fraction of it"
+    return int(found)
+
+
+def episodes(case: Case, books: Books, now: Timestamp) -> Refusal | None:
+    """Refuse a first blip, and what flaps: how often the alerts of this rule and target began in the span."""
+    bounds = case.rule.guards.episodes
+    if bounds is None:
+        return None
+    began = f"its alerts began {books.episodes} episodes in {format_duration(bounds.per)}"
+    if books.episodes < bounds.at_least:
+        return Refusal(Reason.EPISODES, f"{began}, and it takes at least {bounds.at_least}")
+    if bounds.at_most is not None and books.episodes > bounds.at_most:
+        return Refusal(Reason.EPISODES, f"{began}, and {bounds.at_most} at most are for it: a person has to look")
     return None
 
 
@@ -156,7 +281,9 @@ def lock(case: Case, books: Books, now: Timestamp) -> Refusal | None:
 Guard: TypeAlias = Callable[[Case, Books, Timestamp], Refusal | None]
 
 # In the order in which they are asked: what the world says first, then what we have done ourselves.
-GUARDS: tuple[Guard, ...] = (only_if, unless_firing, only_firing, cooldown, limit, lock)
+GUARDS: tuple[Guard, ...] = (
+    storm, breaker, only_if, unless_firing, only_firing, episodes, cooldown, limit, blast_radius, lock,
+)  # fmt: skip
 
 
 def decide(case: Case, books: Books, now: Timestamp) -> Refusal | None:

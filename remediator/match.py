@@ -19,6 +19,8 @@ class Index:
             (matcher.name, value) for rule in rules for matcher in rule.match for value in matcher.literals or ()
         )
         for rule in rules:
+            if rule.schedule is not None:
+                continue  # begun by the clock alone
             finite = [matcher for matcher in rule.match if matcher.literals]
             if not finite:
                 self._rest.append(rule)

@@ -17,9 +17,9 @@ from remediator.actions.protocol import Action, Context, Effect, Gate, Outcome, 
 from remediator.engine import Engine, Receipt, Standing
 from remediator.model.alert import Alert, AlertStatus, Notification
 from remediator.model.identity import new_id
-from remediator.model.run import Mode
 from remediator.receive import fingerprint
 from remediator.rules.load import load_rules
+from remediator.rules.windows import Modes
 from remediator.store.protocol import RunFilter
 from remediator.store.sqlite import SqliteStore, open_store
 from remediator.web.shapes import run_shape
@@ -95,7 +95,7 @@ class Stage:
         self.outcomes: dict[str, list[Any]] = defaultdict(list)  # by action: next results; the last one stays
         self.blocked: dict[str, asyncio.Event] = {}  # by action: it doesn't end before the event is set
         self.holding = 0  # actions that are at work until the test lets them end
-        self.standing = Standing(mode=Mode.AUTO, max_running=None)
+        self.standing = Standing(modes=Modes.of("auto"), max_running=None)
         real = load_catalog()
         scripted = [
             Scripted(name, effect, self)
@@ -251,8 +251,11 @@ class Stage:
 
 
 def replace_standing(standing: Standing, **changes: Any) -> Standing:
-    """Change some of it."""
+    """Change some of it; `mode` is a word for `modes`."""
     from dataclasses import replace
+
+    if "mode" in changes:
+        changes["modes"] = Modes.of(str(changes.pop("mode")))
 
     return replace(standing, **changes)
 

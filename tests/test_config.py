@@ -124,6 +124,7 @@ vars: {team: sre}
     assert config.retention.runs == 7 * 86_400
     assert config.retention.events == 400 * 86_400
     assert settings(loaded) == {
+        "windows": (),
         "exec": {
             "allow": ["/usr/bin/systemctl"],
             "user": "nobody",
@@ -185,7 +186,7 @@ def test_a_fault_has_its_place(tmp_path: Path, text: str, line: int, column: int
 
 @pytest.mark.parametrize(
     "section",
-    ["windows", "notices", "access", "ssh", "fly", "kubernetes", "postgres", "pagerduty", "slack", "notify", "report"],
+    ["access", "ssh", "fly", "kubernetes", "postgres", "pagerduty", "slack", "notify"],
 )
 def test_a_section_of_a_later_release_is_refused(tmp_path: Path, section: str) -> None:
     """It would else be without effect, and nobody would know."""
@@ -193,17 +194,33 @@ def test_a_section_of_a_later_release_is_refused(tmp_path: Path, section: str) -
 
 
 @pytest.mark.parametrize(
-    ("text", "key"),
+    ("text", "key", "code"),
     [
-        ("mode: approve\n", "mode"),
-        ("guard: {storm: {alerts: 200, per: 1m, hold: 10m}}\n", "guard.storm"),
-        ("guard: {breaker: {failures: 5}}\n", "guard.breaker"),
-        ("guard: {blast_radius: {targets: 5}}\n", "guard.blast_radius"),
+        ("mode: [{during: night, mode: auto}]\n", "mode[0].during", "unknown-window"),
+        ("mode: []\n", "mode", "bad-value"),
+        ("windows: {night: []}\n", "windows.night", "bad-value"),
+        ("windows: {night: [{weekdays: [someday]}]}\n", "windows.night[0].weekdays[0]", "bad-value"),
+        ("guard: {storm: {alerts: 0}}\n", "guard.storm.alerts", "bad-value"),
+        ("guard: {breaker: {failures: 5, per: 1h}}\n", "guard.breaker.reset", "missing-key"),
+        ("guard: {blast_radius: {per: 1h}}\n", "guard.blast_radius", "bad-value"),
+        ("notices: {to: []}\n", "notices.to", "bad-value"),
+        ("notices: {to: [{uses: log}], events: [storms]}\n", "notices.events[0]", "bad-value"),
     ],
 )
-def test_a_value_of_a_later_release_is_refused(tmp_path: Path, text: str, key: str) -> None:
+def test_what_speaks_of_time_guards_and_notices_is_checked(tmp_path: Path, text: str, key: str, code: str) -> None:
     """A guard that is asked for and not there must not be taken for one that holds."""
-    assert [(found[2], found[3]) for found in refused(tmp_path, text)] == [(key, "not-yet")]
+    assert [(found[2], found[3]) for found in refused(tmp_path, text)] == [(key, code)]
+
+
+def test_the_daemons_guards_are_on_by_default(tmp_path: Path) -> None:
+    """Storm and breaker as the rule language says; a blast radius is for whoever knows their fleet."""
+    guard = load(tmp_path, "").config.guard
+    assert not isinstance(guard.storm, str)
+    assert not isinstance(guard.breaker, str)
+    assert (guard.storm.alerts, guard.storm.per, guard.storm.hold) == (200, 60.0, 600.0)
+    assert (guard.breaker.failures, guard.breaker.per, guard.breaker.reset) == (5, 3600.0, "manual")
+    assert (guard.limits[0].count, guard.limits[0].per, guard.max_running) == (30, 3600.0, 10)
+    assert guard.blast_radius == "off"
 
 
 def test_postgresql_is_not_there_yet(tmp_path: Path) -> None:

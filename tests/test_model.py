@@ -9,7 +9,18 @@ from samples import NOW, run
 
 from remediator.errors import IllegalTransition
 from remediator.model.identity import new_id
-from remediator.model.run import LEGAL, Mode, Reason, State, lowest, transition
+from remediator.model.run import (
+    LEGAL,
+    Book,
+    Control,
+    ControlKind,
+    Mode,
+    Origin,
+    Reason,
+    State,
+    lowest,
+    transition,
+)
 from remediator.model.time import format_duration, format_rfc3339, parse_duration, parse_rfc3339
 
 ENDS = {State.SUCCEEDED, State.FAILED, State.PLANNED, State.BLOCKED, State.CANCELLED}
@@ -40,6 +51,53 @@ def test_every_open_state_leads_to_an_end() -> None:
             break
         reaches |= more
     assert reaches == set(State)
+
+
+def test_a_run_that_failed_is_known_by_when_it_did() -> None:
+    """The breaker counts it from when it became unknown, and no longer once it has proved good."""
+    unknown = transition(run(1, state=State.RUNNING), State.UNKNOWN, NOW, Reason.INTERRUPTED)
+    assert unknown.failed_at == NOW
+    assert transition(unknown, State.FAILED, NOW + 60).failed_at == NOW
+    assert transition(unknown, State.SUCCEEDED, NOW + 60).failed_at is None
+    assert transition(run(1, state=State.VERIFYING), State.FAILED, NOW).failed_at == NOW
+    assert transition(run(1, state=State.RUNNING), State.CANCELLED, NOW).failed_at is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "drill", "book"),
+    [
+        (Mode.AUTO, False, Book.LIVE),
+        (Mode.APPROVE, False, Book.LIVE),
+        (Mode.DRY_RUN, False, Book.DRY),
+        (Mode.AUTO, True, Book.DRILL),
+        (Mode.DRY_RUN, True, Book.DRILL),
+    ],
+)
+def test_a_run_is_written_in_one_of_three_books(mode: Mode, drill: bool, book: Book) -> None:
+    """A drill in its own, whatever the mode."""
+    assert run(1, mode=mode, drill=drill).book is book
+
+
+@pytest.mark.parametrize("origin", list(Origin))
+def test_only_what_an_alert_opened_is_there_for_it(origin: Origin) -> None:
+    """What a clock, a person or an earlier run began has something to do without one."""
+    assert run(1, origin=origin).by_alert == (origin is Origin.ALERT)
+
+
+@pytest.mark.parametrize(
+    ("laid_on", "covered"),
+    [
+        ({}, {("restart", "web"), ("restart", None), ("scale", "web"), ("scale", "db")}),
+        ({"rule": "restart"}, {("restart", "web"), ("restart", None)}),
+        ({"target": "web"}, {("restart", "web"), ("scale", "web")}),
+        ({"rule": "restart", "target": "web"}, {("restart", "web")}),
+    ],
+)
+def test_a_control_covers_what_it_is_laid_on(laid_on: dict[str, str], covered: set[tuple[str, str | None]]) -> None:
+    """A target that is not known yet is not held by its name."""
+    control = Control("c1", ControlKind.PAUSE, NOW, "ann", "deploy", **laid_on)
+    cases = [("restart", "web"), ("restart", None), ("scale", "web"), ("scale", "db")]
+    assert {case for case in cases if control.covers(*case)} == covered
 
 
 def test_the_lowest_mode_is_in_force() -> None:

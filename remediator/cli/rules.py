@@ -93,10 +93,11 @@ def explain(asked: Asked, paths: tuple[Path, ...], at: str | None, file: Any) ->
 
 def _offline(asked: Asked, body: bytes, paths: tuple[Path, ...], now: Timestamp) -> dict[str, Any]:
     from remediator.actions.catalog import load_catalog
-    from remediator.app import rule_paths, standing_of
+    from remediator.app import rule_paths
     from remediator.config import settings
     from remediator.receive import Limits, decode
     from remediator.review.explain import explain as explain_notification
+    from remediator.rules.configured import standing_of
     from remediator.rules.load import load_rules
 
     catalog, loaded = load_catalog(), asked.config

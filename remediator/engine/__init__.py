@@ -8,6 +8,6 @@ what templates see; `desk` is what is in force; `record` tells of what is durabl
 from remediator.engine.clock import Clock, SystemClock
 from remediator.engine.engine import Engine
 from remediator.engine.reception import Overloaded, Receipt
-from remediator.engine.settle import Standing
+from remediator.rules.standing import Standing
 
 __all__ = ["Clock", "Engine", "Overloaded", "Receipt", "Standing", "SystemClock"]

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from msgspec.structs import replace
 
 from remediator.actions.protocol import Effect as ActionEffect
-from remediator.engine.moves import Effect, Ended, Move, Rest, Surroundings, by, cancelled, go, held, late, order
+from remediator.engine.approving import awaiting
+from remediator.engine.climbing import climb, climb_with_leave
+from remediator.engine.moves import Effect, Ended, Move, Rest, Surroundings, by, cancelled, end, go, held, late, order
 from remediator.engine.waiting import waiting
 from remediator.execute import Call, Course, Failed, Interrupted, Wait
-from remediator.model.run import ControlKind, Phase, Reason, State, Step, StepState, lowest
+from remediator.model.run import ControlKind, Mode, Origin, Phase, Reason, State, Step, StepState
 from remediator.model.story import Story
 from remediator.model.time import Seconds, Timestamp, format_duration
 from remediator.rules.rule import Rule, Verify
@@ -46,7 +48,8 @@ def _in_doubt(story: Story) -> Step | None:
     return next(
         (
             step
-            for step in (*story.of(Phase.STEPS), *story.of(Phase.UNDO))
+            for phase in (Phase.STEPS, Phase.UNDO, Phase.REVERT)
+            for step in story.of(phase)
             if step.state is StepState.STARTED and not step.repeatable
         ),
         None,
@@ -70,14 +73,19 @@ def _running(story: Story, rule: Rule, around: Surroundings) -> Move:
     story, effect, interrupted = _stopped(story, rule, around)
     if interrupted:
         return story, effect
-    now = around.now
-    mode = lowest(around.mode, rule.mode)
-    if mode.rank < story.run.mode.rank:
+    now, run = around.now, story.run
+    reverting = run.origin is Origin.REVERT
+    mode = around.mode(rule, run)
+    if mode in {Mode.OFF, Mode.DRY_RUN} and mode.rank < run.mode.rank and not reverting:
         because = f"the mode in force became `{mode}`: nothing more is begun"
         return story.move(State.CANCELLED, now, Reason.OFF, because), None
-    if rule.when_resolved == "cancel" and around.firing == 0 and not story.run.dry:
+    if rule.when_resolved == "cancel" and run.by_alert and around.firing == 0 and not run.dry:
         return story.move(State.CANCELLED, now, Reason.RESOLVED, "all its alerts have resolved"), None
-    course = Course(Phase.STEPS, rule.steps, dry=story.run.dry, rung=story.run.rung, hosts=around.hosts)
+    if run.reads_ahead:
+        return climb_with_leave(story, rule, around)
+    phase = Phase.REVERT if reverting else Phase.STEPS
+    steps = rule.list_for(phase, run.rung)
+    course = Course(phase, steps, dry=run.dry, rung=run.rung, hosts=around.standing.hosts)
     story, found = go(story, course, rule, around)
     if isinstance(found, Call):
         return _starting(story, found), found
@@ -86,13 +94,13 @@ def _running(story: Story, rule: Rule, around: Surroundings) -> Move:
     if isinstance(found, Failed | Interrupted):
         overdue = late(story, rule, now)
         because = f"step {found.step.id or found.step.uses}: {found.step.error}"
-        return _end(story, rule, State.FAILED, (Reason.DEADLINE if overdue else Reason.STEP, because)), None
-    if story.run.dry:
+        return end(story, rule, State.FAILED, (Reason.DEADLINE if overdue else Reason.STEP, because)), None
+    if run.dry:
         # In its books it counts as one that began: the next dry run cools down as a live one would.
         story = story.with_run(started_at=story.run.started_at if story.run.started_at is not None else now)
         return story.move(State.PLANNED, now, None, "dry-run: everything but the writing was done"), None
-    if rule.verify is None:
-        return _end(story, rule, State.SUCCEEDED, (None, None)), None
+    if reverting or rule.rungs[run.rung].verify is None:
+        return end(story, rule, State.SUCCEEDED, (None, None)), None
     story = story.with_run(phase=Phase.VERIFY, verify_since=now, poll=1, poll_at=now, good_since=None)
     return story.move(State.VERIFYING, now), None
 
@@ -110,17 +118,19 @@ def _verifying(story: Story, rule: Rule, around: Surroundings) -> Move:
     story, effect, interrupted = _stopped(story, rule, around)
     if interrupted:
         return story, effect
-    verify = rule.verify or Verify()
+    verify = rule.rungs[story.run.rung].verify or Verify()
     story, effect, polled = _poll(story, rule, verify, around)
     if effect is not None or polled is None:
         return story, effect
     judgement, words = polled
     if judgement is Judgement.HOLDS and passed(verify, story.run, now):
-        return _end(story, rule, State.SUCCEEDED, (None, None)), None
+        return end(story, rule, State.SUCCEEDED, (None, None)), None
     over = verdict(verify, story.run, judgement, now)
     if over is not None:
         reason, because = over
-        return _end(story, rule, State.FAILED, (reason, f"{because}: {words}")), None
+        if reason is Reason.VERIFY and rule.ladder:
+            return climb(story, rule, around, f"{because}: {words}"), None
+        return end(story, rule, State.FAILED, (reason, f"{because}: {words}")), None
     until = (story.run.verify_since or now) + verify.within
     return _next_poll(story, min(now + verify.every, until), verify, now), Rest()
 
@@ -134,17 +144,18 @@ def _unknown(story: Story, rule: Rule, around: Surroundings) -> Move:
     story, pausing = held(story, around)
     if pausing:
         return story, Rest()
-    if rule.verify is None or story.run.phase is Phase.UNDO:
+    verify = rule.rungs[story.run.rung].verify
+    if verify is None or story.run.phase in {Phase.UNDO, Phase.REVERT}:
         return story.rest(None, now, story.run.reason, story.run.because), Rest()
-    story, effect, polled = _poll(story, rule, rule.verify, around)
+    story, effect, polled = _poll(story, rule, verify, around)
     if effect is not None or polled is None:
         return story, effect
     judgement, _ = polled
-    if judgement is Judgement.HOLDS and passed(rule.verify, story.run, now):
-        return _end(story, rule, State.SUCCEEDED, (Reason.INTERRUPTED, "verification has proved it good")), None
-    young = now - (story.run.verify_since or now) < rule.verify.within
-    every = rule.verify.every if young else max(rule.verify.every, _UNKNOWN_EVERY)
-    return _next_poll(story, now + every, rule.verify, now), Rest()
+    if judgement is Judgement.HOLDS and passed(verify, story.run, now):
+        return end(story, rule, State.SUCCEEDED, (Reason.INTERRUPTED, "verification has proved it good")), None
+    young = now - (story.run.verify_since or now) < verify.within
+    every = verify.every if young else max(verify.every, _UNKNOWN_EVERY)
+    return _next_poll(story, now + every, verify, now), Rest()
 
 
 def _follow_up(story: Story, rule: Rule, around: Surroundings) -> Move:
@@ -153,7 +164,8 @@ def _follow_up(story: Story, rule: Rule, around: Surroundings) -> Move:
     story, pausing = held(story, around)
     if pausing:
         return story, Rest()
-    course = Course(run.phase, rule.list_for(run.phase), dry=run.dry, rung=run.rung, hosts=around.hosts)
+    steps = rule.list_for(run.phase, min(run.rung, len(rule.rungs) - 1))
+    course = Course(run.phase, steps, dry=run.dry, rung=run.rung, hosts=around.standing.hosts)
     story, found = go(story, course, rule, around)
     if isinstance(found, Call):
         return story, found
@@ -166,18 +178,6 @@ def _follow_up(story: Story, rule: Rule, around: Surroundings) -> Move:
     return story.move(run.ending, now, run.reason, run.because), None
 
 
-def _end(story: Story, rule: Rule, ending: State, why: tuple[Reason | None, str | None]) -> Story:
-    """Decide how a run ends; the transition follows when its follow-ups have run."""
-    reason, because = why
-    if ending is State.SUCCEEDED:
-        phase = Phase.ON_SUCCESS
-    elif story.run.wrote and rule.undo and reason is not Reason.INCONCLUSIVE and story.run.phase is not Phase.UNDO:
-        phase = Phase.UNDO
-    else:
-        phase = Phase.ON_FAILURE
-    return story.with_run(ending=ending, phase=phase, reason=reason, because=because)
-
-
 def _stopped(story: Story, rule: Rule, around: Surroundings) -> tuple[Story, Effect | None, bool]:
     """Look at what stops a run at work before its next step: an order, a pause, the deadline. Tells whether one does."""
     over = cancelled(story, around)
@@ -188,7 +188,7 @@ def _stopped(story: Story, rule: Rule, around: Surroundings) -> tuple[Story, Eff
         return story, Rest(), True
     if late(story, rule, around.now):
         because = f"not done within its deadline of {format_duration(rule.deadline)}"
-        return _end(story, rule, State.FAILED, (Reason.DEADLINE, because)), None, True
+        return end(story, rule, State.FAILED, (Reason.DEADLINE, because)), None, True
     return story, None, False
 
 
@@ -197,16 +197,21 @@ def _poll(
 ) -> tuple[Story, Effect | None, tuple[Judgement, str] | None]:
     """Poll all checks once. Gives an effect while that isn't done, then what the poll came to, in words too."""
     run, now = story.run, around.now
-    resolved = None if not verify.resolved or around.resolved_check is not None else around.firing == 0
+    resolved_check = around.standing.resolved_check if run.by_alert else None
+    # A run that no alert opened has none to resolve: that proves nothing.
+    by_webhook = verify.resolved and resolved_check is None and run.by_alert
+    resolved = around.firing == 0 if by_webhook else None
     unheard = resolved is True and around.lost > 0  # gone quiet is not resolved
     if run.poll_at is not None and now < run.poll_at and not (resolved and run.good_since is None):
         return _rest_between_polls(story, run.poll_at, now), Rest(), None
     checks = verify.checks
-    if verify.resolved and around.resolved_check is not None:
-        checks = (*checks, around.resolved_check)
+    if verify.resolved and resolved_check is not None:
+        checks = (*checks, resolved_check)
     if run.poll_at is not None and now - run.poll_at > max(verify.every, verify.stable_for):
         story = story.with_run(good_since=None)  # nobody has looked since: what held then proves nothing now
-    course = Course(Phase.VERIFY, checks, rung=run.rung, first_attempt=run.poll, to_the_end=True, hosts=around.hosts)
+    course = Course(
+        Phase.VERIFY, checks, rung=run.rung, first_attempt=run.poll, to_the_end=True, hosts=around.standing.hosts
+    )
     story, found = go(story, course, rule, around)
     if isinstance(found, Call):
         return story, found, None
@@ -232,9 +237,9 @@ def _rest_between_polls(story: Story, until: Timestamp, now: Timestamp) -> Story
     return story.rest(until, now)
 
 
-# No run waits for approval yet: `approve` is refused when rules and configuration are loaded.
 _STAGES: Mapping[State, Callable[[Story, Rule, Surroundings], Move]] = {
     State.WAITING: waiting,
+    State.AWAITING_APPROVAL: awaiting,
     State.RUNNING: _running,
     State.VERIFYING: _verifying,
     State.UNKNOWN: _unknown,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import structlog
-from msgspec.structs import replace
 
+from remediator.engine import record
+from remediator.engine.approving import approvals
 from remediator.engine.engine import Engine
+from remediator.engine.laying import lay
+from remediator.engine.laying import lift as undo
+from remediator.engine.noticing import Notice, give_notices
+from remediator.engine.occasions import Occasion, propose
 from remediator.errors import RemediatorError
 from remediator.model.identity import new_id
-from remediator.model.run import Control, ControlKind, Event, EventKind, State
-from remediator.model.time import Seconds, Timestamp, format_duration
+from remediator.model.run import Control, ControlKind, State
+from remediator.model.time import Seconds, format_rfc3339
 from remediator.store.protocol import Transaction
 
 _log = structlog.get_logger("remediator")
@@ -31,7 +35,15 @@ async def pause(
         id=new_id(now), kind=ControlKind.PAUSE, laid_at=now, author=author, reason=reason, rule=rule, target=target,
         until=None if span is None else now + span,
     )  # fmt: skip
-    await engine.store.transact(partial(lay, control=control, now=now))
+    standing = engine.desk.standing
+    whole = f"paused by {author}: {reason}: what is open is held till `remediator resume`"
+
+    async def script(tx: Transaction) -> None:
+        await lay(tx, control, now)
+        await give_notices(tx, standing, [Notice("pause", whole)], now)
+
+    await engine.store.transact(script)
+    engine.look()
     _log.warning("paused", by=author, reason=reason, rule=rule, target=target, seconds=span)
     return control
 
@@ -44,7 +56,7 @@ async def resume(
     async def script(tx: Transaction) -> list[Control]:
         laid = [each for each in await tx.controls(now) if each.kind is ControlKind.PAUSE]
         mine = [each for each in laid if (each.rule, each.target) == (rule, target)]
-        return [await _lift(tx, control, author, reason, now) for control in mine]
+        return [await undo(tx, control, author, reason, now) for control in mine]
 
     now = engine.clock.now()
     lifted = await engine.store.transact(script)
@@ -59,7 +71,7 @@ async def lift(engine: Engine, control_id: str, author: str, reason: str) -> Con
     async def script(tx: Transaction) -> Control | None:
         for control in await tx.controls(now):
             if control.id == control_id:
-                return await _lift(tx, control, author, reason, now)
+                return await undo(tx, control, author, reason, now)
         return None
 
     now = engine.clock.now()
@@ -67,6 +79,82 @@ async def lift(engine: Engine, control_id: str, author: str, reason: str) -> Con
     _log.warning("resumed", by=author, reason=reason, control=control_id)
     engine.look()
     return lifted
+
+
+async def lay_mode(engine: Engine, control: Control) -> Control:
+    """Lay the highest mode that may be in force, on everything, a rule, a target; for a span, or until it is lifted."""
+    now = engine.clock.now()
+
+    async def script(tx: Transaction) -> None:
+        await lay(tx, control, now)
+        await tx.wake_held(now)
+
+    await engine.store.transact(script)
+    engine.look()
+    _log.warning(
+        f"mode {control.mode} laid", by=control.author, reason=control.reason, rule=control.rule, target=control.target
+    )
+    return control
+
+
+async def by_hand(engine: Engine, rule_name: str, occasion: Occasion) -> str:
+    """Propose a run of a rule by hand, or as a drill, and give its id. Raises KeyError, and NotProposed with the reason."""
+    now = engine.clock.now()
+    rule = engine.desk.rules.by_name[rule_name]
+    story = await engine.store.transact(lambda tx: propose(tx, rule, occasion, engine.desk.standing, now))
+    record.tell_story(story)
+    engine.look()
+    return story.run.id
+
+
+async def approve(engine: Engine, run_id: str, plan_hash: str, person: str, reason: str) -> None:
+    """Approve one plan of one run, in a person's name. Raises Impossible, and KeyError where there is no such run.
+
+    The person is whom the caller has proved it to be; who may approve is the rule's to say.
+    """
+    await _answer(engine, ControlKind.APPROVE, run_id, (person, reason), plan_hash)
+
+
+async def reject(engine: Engine, run_id: str, person: str, reason: str) -> None:
+    """Say no to what a run asks for. Raises Impossible, and KeyError where there is no such run."""
+    await _answer(engine, ControlKind.REJECT, run_id, (person, reason), None)
+
+
+async def _answer(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str, str], plan_hash: str | None) -> None:
+    person, reason = by
+    now = engine.clock.now()
+    asked = await engine.store.view(lambda tx: tx.run(run_id))
+    if asked is None:
+        raise KeyError(run_id)
+    rule = await engine.desk.rule_of(asked.run, engine.store)
+
+    async def script(tx: Transaction) -> None:
+        story = await tx.run(run_id)
+        if story is None:
+            raise KeyError(run_id)
+        run = story.run
+        if run.state is not State.AWAITING_APPROVAL:
+            raise Impossible(f"run {run_id} asks nobody: it is {run.state}")
+        if run.ask_until is not None and now >= run.ask_until:
+            raise Impossible(f"run {run_id} asked till {format_rfc3339(run.ask_until)}, and that has passed")
+        named = rule.rungs[run.rung].approval.approvers
+        if named and person not in named:
+            raise Impossible(f"{person} is not among the approvers of {run.rule}: {', '.join(named)}")
+        if kind is ControlKind.APPROVE and plan_hash != run.plan_hash:
+            raise Impossible(
+                f"this is not the plan that run {run_id} asks about now: look at it again with `remediator show`"
+            )
+        if kind is ControlKind.APPROVE and person in approvals(run, await tx.controls(now, run_id)):
+            raise Impossible(f"{person} has approved this plan already, and it takes others too")
+        control = Control(
+            id=new_id(now), kind=kind, laid_at=now, author=person, reason=reason, run=run_id, plan_hash=plan_hash
+        )
+        await lay(tx, control, now)
+        await tx.wake([run_id], now)
+
+    await engine.store.transact(script)
+    _log.warning(f"{kind} of a run", run=run_id, by=person, reason=reason, plan=plan_hash)
+    engine.look()
 
 
 async def cancel(engine: Engine, run_id: str, author: str, reason: str) -> None:
@@ -108,23 +196,3 @@ async def _order(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str, 
     await engine.store.transact(script)
     _log.warning(f"{kind} ordered", run=run_id, by=by[0], reason=by[1], outcome=outcome)
     engine.look()
-
-
-async def lay(tx: Transaction, control: Control, now: Timestamp) -> None:
-    """Lay a control, and say so in the history: the script under all of these."""
-    await tx.lay(control)
-    data = {
-        "control": control.id, "kind": control.kind, "rule": control.rule, "target": control.target,
-        "author": control.author, "reason": control.reason, "outcome": control.outcome,
-        "for": None if control.until is None else format_duration(control.until - now),
-    }  # fmt: skip
-    await tx.append([Event(at=now, kind=EventKind.CONTROL_LAID, run=control.run, data=data)])
-
-
-async def _lift(tx: Transaction, control: Control, author: str, reason: str, now: Timestamp) -> Control:
-    lifted = replace(control, lifted_at=now, lifted_by=author)
-    await tx.lift(lifted)
-    await tx.wake_held(now)
-    data = {"control": control.id, "kind": control.kind, "author": author, "reason": reason}
-    await tx.append([Event(at=now, kind=EventKind.CONTROL_LIFTED, run=control.run, data=data)])
-    return lifted

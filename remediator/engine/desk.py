@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from remediator.actions.catalog import Catalog
-from remediator.engine.settle import Standing
 from remediator.errors import StoreError
 from remediator.match import Index
-from remediator.model.run import Run
+from remediator.model.run import Origin, Run, State
 from remediator.rules.load import compile_rule
 from remediator.rules.rule import Rule, RuleSet
+from remediator.rules.standing import Standing
 from remediator.store.protocol import Store
 
 
@@ -38,6 +38,12 @@ class Desk:
         """Tell whether the rule that a run was proposed by is the one in force."""
         rule = self.rules.by_name.get(run.rule)
         return rule is not None and rule.hash == run.rule_hash
+
+    def outdated(self, run: Run) -> bool:
+        """Tell whether a run has not begun, and the rule that it was proposed by is no longer the one in force."""
+        before_it_began = run.state in {State.WAITING, State.AWAITING_APPROVAL} and run.admitted_at is None
+        bound = run.origin in {Origin.REVERT, Origin.NOTICE} or run.ending is not None
+        return before_it_began and not bound and not self.in_force(run)
 
     async def rule_of(self, run: Run, store: Store) -> Rule:
         """Give the rule that a run began with. Raises StoreError, and InvalidRules where this version can't use it."""

@@ -17,19 +17,22 @@ import structlog
 from remediator.actions.catalog import Catalog
 from remediator.engine.clock import Clock
 from remediator.engine.desk import Desk
+from remediator.engine.noticing import Notice, give_notices
 from remediator.engine.reception import Receipt, Reception
-from remediator.engine.settle import Standing
+from remediator.engine.timing import set_schedules
 from remediator.engine.workers import Workers
 from remediator.errors import StoreError
 from remediator.model.alert import Notification
 from remediator.model.identity import new_id
 from remediator.model.run import Event, EventKind, Reason, State
 from remediator.rules.rule import RuleSet
+from remediator.rules.standing import Standing
 from remediator.store.protocol import RunFilter, Store, Transaction
 
 _log = structlog.get_logger("remediator")
 
 _LOSE_EVERY = 60.0
+_BY_CONFIGURATION = {Reason.MAX_RUNNING, Reason.OFF, Reason.APPROVAL}
 _RULES_TOLD = 1000  # names and hashes in one line of history
 
 
@@ -74,12 +77,15 @@ class Engine:
     async def adopt(self, rules: RuleSet, standing: Standing, settings: Mapping[str, Any]) -> None:
         """Put another set of rules and settings in force, all at once; runs that wait under another rule look again."""
         now = self.clock.now()
-        definitions = {rule.hash: rule.definition for rule in rules.rules}
-        data = {"rules": {rule.name: rule.hash for rule in rules.rules[:_RULES_TOLD]}, "mode": standing.mode}
+        kept = (*rules.rules, *((standing.notices,) if standing.notices is not None else ()))
+        definitions = {rule.hash: rule.definition for rule in kept}
+        mode = standing.modes.in_force(now, standing.windows)
+        data = {"rules": {rule.name: rule.hash for rule in rules.rules[:_RULES_TOLD]}, "mode": mode}
         loaded = Event(at=now, kind=EventKind.RULES_LOADED, run=None, data={"count": len(rules.rules), **data})
 
         async def script(tx: Transaction) -> None:
             await tx.keep_rules(definitions, now)
+            await set_schedules(tx, rules.rules, now)
             await tx.append([loaded])
 
         await self.store.transact(script)
@@ -87,11 +93,22 @@ class Engine:
         await self.store.transact(self._wake_waiting)
         self.look()
 
+    async def say(self, notice: Notice) -> None:
+        """Say something for the daemon itself: kept and sent like a run, or at once where the store is away."""
+        now = self.clock.now()
+        try:
+            await self.store.transact(lambda tx: give_notices(tx, self.desk.standing, [notice], now))
+        except StoreError:
+            await self.workers.tell_unkept(notice)
+        self.look()
+
     async def _wake_waiting(self, tx: Transaction) -> None:
-        """Wake what the new rules or a higher `max_running` concern."""
-        waiting = await tx.runs(RunFilter(state=State.WAITING, open_only=True, limit=1_000_000))
-        concerned = [run.id for run in waiting if run.reason is Reason.MAX_RUNNING or not self.desk.in_force(run)]
-        await tx.wake(concerned, self.clock.now())
+        """Wake what the new rules, another mode or a higher `max_running` concern."""
+        now = self.clock.now()
+        for state in (State.WAITING, State.AWAITING_APPROVAL):
+            waiting = await tx.runs(RunFilter(state=state, open_only=True, limit=1_000_000))
+            concerned = [run.id for run in waiting if run.reason in _BY_CONFIGURATION or self.desk.outdated(run)]
+            await tx.wake(concerned, now)
 
     async def _keep_losing(self) -> None:
         while True:

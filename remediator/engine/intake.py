@@ -10,16 +10,18 @@ from msgspec.structs import replace
 
 from remediator.engine.moves import Effect
 from remediator.engine.scope import base_scope
-from remediator.engine.settle import Standing, settle, wake_others
+from remediator.engine.settle import follow, settle
+from remediator.engine.storming import watch_for_storm
 from remediator.execute import Call
 from remediator.match import Index
 from remediator.model.alert import Alert, Episode, Notification
 from remediator.model.identity import new_id
-from remediator.model.run import Event, EventKind, Mode, Priority, Reason, Run, State, lowest
+from remediator.model.run import Event, EventKind, Mode, Priority, Reason, Run, State
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
 from remediator.receive import Tracked, track
 from remediator.rules.rule import Rule
+from remediator.rules.standing import Standing
 from remediator.rules.templates import PendingValue, TemplateError, UnsafeValue
 from remediator.store.protocol import Decided, Transaction
 
@@ -81,9 +83,21 @@ async def take_in(
     decided = await tx.decided(known_before) if known_before else frozenset()
     fresh = [(rule, episode) for rule, episode in pairs if (episode.id, rule.name) not in decided]
     await tx.append(taken.events)
+    if tracked.opened:
+        taken.due |= await watch_for_storm(tx, standing, _to_come(portions), now)
     if fresh:
         await take_up(tx, fresh, standing, taken)
     return taken
+
+
+def _to_come(portions: Sequence[Portion]) -> Sequence[Alert]:
+    """Give the alerts of large bodies of which only a first part is kept yet: a body is counted whole."""
+    return [
+        alert
+        for portion in portions
+        if portion.first and not portion.last
+        for alert in portion.notification.alerts[len(portion.alerts) :]
+    ]
 
 
 def _received(portion: Portion, tracked: Tracked, before: tuple[int, int, int, int, int]) -> Event:
@@ -117,16 +131,23 @@ async def _resolve(tx: Transaction, tracked: Tracked, taken: Taken, now: Timesta
             taken.events.append(Event(at=now, kind=EventKind.HEALED, run=run.id, data=data))
 
 
-async def take_up(tx: Transaction, fresh: Sequence[tuple[Rule, Episode]], standing: Standing, taken: Taken) -> None:
+async def take_up(
+    tx: Transaction,
+    fresh: Sequence[tuple[Rule, Episode]],
+    standing: Standing,
+    taken: Taken,
+    *,
+    second_chance: bool = False,
+) -> None:
     """Propose runs for (rule, episode) pairs that no rule has taken up: by priority, then in the order of rules.
 
     All are proposed before any begins, so that alerts of one target join whatever their order.
     """
     now = taken.now
+    controls = await tx.controls(now)
+    modes = {rule.name: standing.mode_in_force(rule, 0, None, controls, now) for rule, _ in fresh}
     proposals = [
-        (_priority(rule, episode), rule, episode)
-        for rule, episode in fresh
-        if lowest(standing.mode, rule.mode) is not Mode.OFF
+        (_priority(rule, episode), rule, episode) for rule, episode in fresh if modes[rule.name] is not Mode.OFF
     ]
     proposals.sort(key=lambda each: (each[0], each[1].order, each[2].id))
     open_runs = _OpenRuns(tx)
@@ -138,7 +159,12 @@ async def take_up(tx: Transaction, fresh: Sequence[tuple[Rule, Episode]], standi
         run_id, begun = (None, False) if target is None else await open_runs.find(rule.name, target)
         taker = None if begun else run_id
         if run_id is None:
-            story = _propose(rule, episode, priority, target, standing, now)
+            run = Run(
+                id=new_id(now), rule=rule.name, rule_hash=rule.hash, state=State.WAITING, created_at=now,
+                opened_by=episode.id, priority=priority, target=target, mode=modes[rule.name],
+                second_chance=second_chance,
+            )  # fmt: skip
+            story = _propose(run, rule, episode)
             proposed.append((story, rule))
             run_id = taker = story.run.id
             open_runs.note(rule.name, target, run_id)
@@ -183,40 +209,28 @@ class _OpenRuns:
             self._known[rule, target] = (run, False)
 
 
-def _propose(
-    rule: Rule, episode: Episode, priority: Priority, target: str | None, standing: Standing, now: Timestamp
-) -> Story:
-    run = Run(
-        id=new_id(now),
-        rule=rule.name,
-        rule_hash=rule.hash,
-        state=State.WAITING,
-        created_at=now,
-        opened_by=episode.id,
-        priority=priority,
-        target=target,
-        mode=lowest(standing.mode, rule.mode),
-        reason=Reason.FOR if rule.for_ else (Reason.FACTS if rule.facts else None),
-        due_at=max(now, episode.first_seen + rule.for_),
-    )
+def _propose(run: Run, rule: Rule, episode: Episode) -> Story:
+    reason = Reason.FOR if rule.for_ else (Reason.FACTS if rule.facts else None)
+    run = replace(run, reason=reason, due_at=max(run.created_at, episode.first_seen + rule.for_))
     return Story(run=run, alert=episode).tell(
-        EventKind.PROPOSED, now, rule=rule.name, rule_hash=rule.hash, target=target, mode=run.mode,
-        priority=priority, fingerprint=episode.fingerprint, labels=episode.labels,
+        EventKind.PROPOSED, run.created_at, rule=rule.name, rule_hash=rule.hash, target=run.target, mode=run.mode,
+        priority=run.priority, fingerprint=episode.fingerprint, labels=episode.labels,
     )  # fmt: skip
 
 
 async def _begin(tx: Transaction, story: Story, rule: Rule, standing: Standing, taken: Taken) -> Story:
     """Settle a new run in the same transaction: one commit between the webhook and the first step."""
-    before, now = story.run, taken.now
-    story, effect = await settle(tx, story.with_run(due_at=None), rule, standing, now)
+    now = taken.now
+    settled = await settle(tx, story.with_run(due_at=None), rule, standing, now)
+    story, effect = settled.story, settled.effect
     if isinstance(effect, Call):
         story = story.with_run(fence=1, due_at=now + standing.lease)
         await tx.add([story], standing.worker)
         taken.begun.append((story, effect))
     else:
         await tx.add([story])
-        woke = await wake_others(tx, before, story.run, effect, now)
-        taken.due = taken.due or woke or story.run.due_at is not None
+    followed = await follow(tx, settled, standing, now)
+    taken.due = taken.due or followed or (not isinstance(effect, Call) and story.run.due_at is not None)
     return story
 
 

@@ -7,15 +7,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
+import msgspec
+
 from remediator.engine.scope import base_scope, with_results
 from remediator.execute import Call, Course, Next, walk
 from remediator.guard import Refusal
 from remediator.model.alert import Episode
-from remediator.model.run import Control, ControlKind, EventKind, Mode, Phase, Reason, State, Step
+from remediator.model.run import Control, ControlKind, EventKind, Mode, Origin, Phase, Reason, Run, State, Step
 from remediator.model.story import Story
 from remediator.model.time import Seconds, Timestamp
-from remediator.rules.rule import Rule, StepRule
+from remediator.rules.rule import Rule
+from remediator.rules.standing import Standing
 
+_BY_DEADLINE = frozenset({Phase.STEPS, Phase.VERIFY, Phase.REVERT})
+_NOT_UNDONE = frozenset({Phase.UNDO, Phase.REVERT})
 _LOOK_AGAIN: Seconds = 15.0  # how often a refusal that has no known end is looked at again, under `patience`
 
 
@@ -24,16 +29,18 @@ class Surroundings:
     """All that a run's next move depends on, beside the run and its rule."""
 
     now: Timestamp
-    mode: Mode = Mode.AUTO  # the daemon's
+    standing: Standing
     controls: Sequence[Control] = ()
     firing: int = 1  # how many of its alerts fire
     first_seen: Timestamp | None = None  # the earliest among those that fire
     alerts: Sequence[Episode] = ()  # filled where the rule asks for them
-    hosts: Sequence[str] = ()  # `http.allow`
-    public_url: str = ""
     lost: int = 0  # how many of its alerts were closed without anybody saying that they resolved
-    resolved_check: StepRule | None = None  # asks Alertmanager's API, where one is configured
-    presence_check: StepRule | None = None  # likewise, before admission: still there, and not silenced?
+
+    def mode(self, rule: Rule, run: Run) -> Mode:
+        """Give the mode in force for a run; what the daemon has to say for itself is always said."""
+        if run.origin is Origin.NOTICE:
+            return Mode.AUTO
+        return self.standing.mode_in_force(rule, run.rung, run.target, self.controls, self.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +64,8 @@ Move: TypeAlias = tuple[Story, Effect | None]  # None: go on
 
 def scope_of(story: Story, rule: Rule, around: Surroundings, *, planning: bool = False) -> dict[str, Any]:
     """Give what the templates of this run see now."""
-    base = base_scope(story.run, story.alert, rule, around.alerts, around.public_url)
-    return with_results(base, story.steps, rule, planning=planning)
+    base = base_scope(story.run, story.alert, rule, around.alerts, around.standing.public_url)
+    return with_results(base, story, rule, planning=planning)
 
 
 def block(story: Story, rule: Rule, reason: Reason, because: str, now: Timestamp) -> Story:
@@ -72,7 +79,7 @@ def block(story: Story, rule: Rule, reason: Reason, because: str, now: Timestamp
         reason=reason,
         because=because,
     )
-    if rule.on_blocked:
+    if rule.on_blocked and reason is not Reason.STORM:  # a storm gives one notice, not one for each run
         return told.with_run(ending=State.BLOCKED, phase=Phase.ON_BLOCKED, reason=reason, because=because)
     return told.move(State.BLOCKED, now, reason, because)
 
@@ -86,6 +93,19 @@ def refuse(story: Story, rule: Rule, refusal: Refusal, now: Timestamp) -> tuple[
     look = refusal.clears_at if refusal.clears_at is not None else now + _LOOK_AGAIN
     story = story.with_run(refused_since=since)
     return story.rest(min(look, patient_until), now, refusal.reason, refusal.because), Rest()
+
+
+def end(story: Story, rule: Rule, ending: State, why: tuple[Reason | None, str | None]) -> Story:
+    """Decide how a run ends; the transition follows when its follow-ups have run."""
+    reason, because = why
+    run = story.run
+    if ending is State.SUCCEEDED:
+        phase = Phase.ON_SUCCESS
+    elif run.wrote and rule.undo and reason is not Reason.INCONCLUSIVE and run.phase not in _NOT_UNDONE:
+        phase = Phase.UNDO
+    else:
+        phase = Phase.ON_FAILURE
+    return story.with_run(ending=ending, phase=phase, reason=reason, because=because)
 
 
 def cancelled(story: Story, around: Surroundings) -> Story | None:
@@ -111,9 +131,9 @@ def held(story: Story, around: Surroundings) -> tuple[Story, bool]:
     what was seen to hold before proves nothing after.
     """
     run, now = story.run, around.now
-    for control in around.controls:
+    for control in around.controls if run.origin is not Origin.NOTICE else ():
         if control.kind is ControlKind.PAUSE and control.covers(run.rule, run.target):
-            since = run.paused_since if run.paused_since is not None else now
+            since = run.paused_since if run.paused_since is not None else max(control.laid_at, run.created_at)
             story = story.with_run(paused_since=since, good_since=None)
             if run.ending is not None or run.state is State.UNKNOWN:
                 return story.with_run(due_at=control.until), True  # its reason says how it ends, and must not be lost
@@ -121,28 +141,36 @@ def held(story: Story, around: Surroundings) -> tuple[Story, bool]:
     if run.paused_since is None:
         return story, False
     span = now - run.paused_since
-    verify_since = None if run.verify_since is None else run.verify_since + span
-    return story.with_run(paused_since=None, paused_for=run.paused_for + span, verify_since=verify_since), False
+    later = {
+        name: None if at is None else at + span
+        for name, at in (("verify_since", run.verify_since), ("ask_until", run.ask_until))
+    }
+    return story.with_run(paused_since=None, paused_for=run.paused_for + span, **later), False
 
 
 def late(story: Story, rule: Rule, now: Timestamp) -> bool:
     """Tell whether the run's deadline has passed, waiting for people aside."""
-    run = story.run
-    return run.admitted_at is not None and now - run.admitted_at - run.paused_for >= rule.deadline
+    since = _begun(story.run)
+    return since is not None and now - since - story.run.paused_for >= rule.deadline
+
+
+def _begun(run: Run) -> Timestamp | None:
+    return run.admitted_at if run.admitted_at is not None else run.started_at  # a revert is never admitted
 
 
 def go(story: Story, course: Course, rule: Rule, around: Surroundings) -> tuple[Story, Next]:
     """Walk a list, record what that adds, and bound the call by the run's deadline."""
-    base = base_scope(story.run, story.alert, rule, around.alerts, around.public_url)
-    scope = partial(_with_steps, base, rule)
+    base = base_scope(story.run, story.alert, rule, around.alerts, around.standing.public_url)
+    scope = partial(_with_steps, base, story, rule)
     added, found = walk(course, story.steps, scope, around.now)
     for step in added:
         story = story.record(step, around.now)
-    if isinstance(found, Call) and story.run.admitted_at is not None and course.phase in (Phase.STEPS, Phase.VERIFY):
-        left = story.run.admitted_at + story.run.paused_for + rule.deadline - around.now
+    since = _begun(story.run)
+    if isinstance(found, Call) and since is not None and course.phase in _BY_DEADLINE:
+        left = since + story.run.paused_for + rule.deadline - around.now
         found = replace(found, timeout=max(0.1, min(found.timeout, left)))
     return story, found
 
 
-def _with_steps(base: Mapping[str, Any], rule: Rule, steps: Sequence[Step]) -> Mapping[str, Any]:
-    return with_results(base, steps, rule)
+def _with_steps(base: Mapping[str, Any], story: Story, rule: Rule, steps: Sequence[Step]) -> Mapping[str, Any]:
+    return with_results(base, msgspec.structs.replace(story, steps=tuple(steps)), rule)

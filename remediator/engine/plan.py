@@ -14,13 +14,13 @@ from remediator.rules.rule import Rule, StepRule
 from remediator.rules.templates import PendingValue, TemplateError
 
 
-def render_plan(rule: Rule, scope: Mapping[str, Any], hosts: Sequence[str] = ()) -> tuple[PlannedStep, ...]:
-    """Render the steps of a rule; what only an earlier step can tell stands as `<from STEP>`.
+def render_plan(rule: Rule, rung: int, scope: Mapping[str, Any], hosts: Sequence[str] = ()) -> tuple[PlannedStep, ...]:
+    """Render the steps of a rule on a rung; what only an earlier step can tell stands as `<from STEP>`.
 
     `scope` has a Pending for every step that has not run. Raises TemplateError and UnsafeValue: such a run is refused.
     """
     planned: list[PlannedStep] = []
-    for step in rule.steps:
+    for step in rule.rungs[rung].steps:
         condition = None
         try:
             if step.condition is not None and not step.condition.holds(scope):

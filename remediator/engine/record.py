@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from remediator import metrics
-from remediator.model.run import Event, EventKind, State
+from remediator.model.run import Event, EventKind, Origin, State
 from remediator.model.story import Story
 from remediator.model.time import format_duration
 
@@ -19,6 +19,8 @@ def tell_story(story: Story) -> None:
     """Tell of everything in a story that has just become durable."""
     run = story.run
     for event in story.events:
+        if run.origin is Origin.NOTICE and event.kind is not EventKind.STEP_ENDED:
+            continue  # what it says is told by its step; how it went concerns nobody while it goes well
         match event.kind:
             case EventKind.MOVED if event.data["to"] == run.state:
                 _tell_state(story, event)
@@ -29,10 +31,18 @@ def tell_story(story: Story) -> None:
             case EventKind.STEP_ENDED:
                 _tell_step(story, event)
             case EventKind.PROPOSED:
-                labels = event.data["labels"]
-                _log.info("alert matched", **_whose(story), alert=labels.get("alertname", "?"), mode=run.mode)
+                _tell_proposed(story, event)
             case _:
                 pass
+
+
+def _tell_proposed(story: Story, event: Event) -> None:
+    run, alert = story.run, event.data["labels"].get("alertname", "?")
+    match run.origin:
+        case Origin.ALERT:
+            _log.info("alert matched", **_whose(story), alert=alert, mode=run.mode)
+        case _:
+            _log.info(f"run proposed by {run.origin}", **_whose(story), mode=run.mode)
 
 
 def _whose(story: Story) -> dict[str, str | None]:

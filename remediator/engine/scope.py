@@ -7,13 +7,16 @@ from typing import Any
 
 from remediator.execute import results
 from remediator.model.alert import Episode
-from remediator.model.run import Phase, Run, Step, StepState
+from remediator.model.run import Origin, Phase, Run, StepState
+from remediator.model.story import Story
 from remediator.model.time import format_rfc3339
+from remediator.rules.load import merge
 from remediator.rules.rule import Rule
 from remediator.rules.templates import Pending
 
 _FACTS = frozenset({Phase.FACTS})
-_DONE = frozenset({Phase.STEPS, Phase.UNDO, Phase.ON_SUCCESS, Phase.ON_FAILURE, Phase.ON_BLOCKED})
+_DONE = frozenset(Phase) - {Phase.FACTS, Phase.VERIFY}
+_ON_A_RUNG = frozenset({Phase.FACTS, Phase.STEPS, Phase.VERIFY})
 
 
 def alert_scope(episode: Episode) -> dict[str, Any]:
@@ -30,11 +33,13 @@ def alert_scope(episode: Episode) -> dict[str, Any]:
 
 def base_scope(run: Run, alert: Episode, rule: Rule, alerts: Sequence[Episode], public_url: str) -> dict[str, Any]:
     """Give all that doesn't change while a run goes on, but for facts and results of steps."""
+    own = {"notice": run.given} if run.origin is Origin.NOTICE else {}
     return {
+        **own,
         "labels": alert.labels,
         "annotations": alert.annotations,
         "alert": alert_scope(alert),
-        "group": {"labels": alert.group_labels, "key": alert.group_key},
+        "group": {"labels": alert.group_labels, "key": alert.group_key, "truncated": alert.truncated},
         "alerts": [alert_scope(each) for each in alerts],
         "target": run.target,
         "rule": {
@@ -45,21 +50,27 @@ def base_scope(run: Run, alert: Episode, rule: Rule, alerts: Sequence[Episode], 
             "labels": rule.labels,
         },
         "run": {"id": run.id, "rung": run.rung, "url": f"{public_url}/runs/{run.id}"},
-        "vars": rule.vars,
+        "vars": merge(rule.vars, rule.vars.get("drill", {})) if run.drill else rule.vars,
     }
 
 
-def with_results(
-    base: Mapping[str, Any], steps: Sequence[Step], rule: Rule, *, planning: bool = False
-) -> dict[str, Any]:
-    """Add `facts` and `steps`; while planning, whatever no step has told yet stands as a `Pending`."""
-    facts = {name: entry.get("result") for name, entry in results(steps, _FACTS, rule.loops).items()}
+def with_results(base: Mapping[str, Any], story: Story, rule: Rule, *, planning: bool = False) -> dict[str, Any]:
+    """Add `facts` and `steps`; while planning, whatever no step has told yet stands as a `Pending`.
+
+    Of a ladder, its steps see those of their own rung alone, as a run may have begun on any; what follows sees the last.
+    """
+    rung = story.run.rung
+    facts = {name: entry.get("result") for name, entry in results(story.steps, _FACTS, rule.loops).items()}
+    steps = [step for step in story.steps if step.rung == rung]
+    if story.run.phase not in _ON_A_RUNG:
+        newest = {step.id: step.rung for step in sorted(story.steps, key=lambda step: step.rung)}
+        steps = [step for step in story.steps if step.rung == newest[step.id]]
     done = results(steps, _DONE, rule.loops)
     for step in steps:
         if step.state is StepState.PLANNED and step.id is not None:
             done[step.id] = Pending(step.id)
     if planning:
-        for each in rule.steps:
+        for each in rule.rungs[rung].steps if rung < len(rule.rungs) else ():
             if each.id is not None:
                 done.setdefault(each.id, Pending(each.id))
         for each in rule.facts:

@@ -6,55 +6,45 @@ transaction: what a guard counted can't change before it is used up, and a step 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from remediator import guard
+from remediator.engine.admission import admit
 from remediator.engine.advance import advance
-from remediator.engine.moves import Admit, Effect, Ended, Rest, Surroundings, block, refuse, scope_of
-from remediator.engine.plan import hash_plan, render_plan
+from remediator.engine.breaking import open_breakers
+from remediator.engine.moves import Admit, Effect, Ended, Rest, Surroundings
+from remediator.engine.noticing import give_notices, notices_of
+from remediator.engine.reverting import plan_revert
 from remediator.execute import Call
-from remediator.model.books import Allowance
-from remediator.model.run import EventKind, Mode, Phase, Reason, Run, State
+from remediator.model.run import Reason, Run, State
 from remediator.model.story import Story
-from remediator.model.time import Seconds, Timestamp
-from remediator.rules.rule import Rule, StepRule
-from remediator.rules.templates import TemplateError, UnsafeValue
+from remediator.model.time import Timestamp
+from remediator.rules.rule import Rule
+from remediator.rules.standing import Standing
 from remediator.store.protocol import Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What the configuration in force lends every decision."""
+class Settled:
+    """A run as far as it goes without the world, and what it was before."""
 
-    mode: Mode = Mode.DRY_RUN
-    allowances: Sequence[Allowance] = ()  # the daemon's own limits
-    max_running: int | None = 10
-    hosts: Sequence[str] = ()
-    public_url: str = ""
-    resolved_check: StepRule | None = None  # for `verify.resolved`, and
-    presence_check: StepRule | None = None  # before admission: both ask Alertmanager's API, where one is configured
-    stale_after: Seconds = 5 * 3600.0
-    worker: str = "worker"
-    lease: Seconds = 60.0
+    before: Run
+    story: Story
+    effect: Effect
+    rule: Rule
 
 
 async def surroundings(tx: Transaction, run: Run, rule: Rule, standing: Standing, now: Timestamp) -> Surroundings:
     """Read what a run's next move depends on."""
-    watch = await tx.watch(run.id)
-    alerts = await tx.alerts_of(run.id) if needs_alerts(rule, standing) else ()
+    watch = await tx.watch(run.reverts or run.id)
+    alerts = await tx.alerts_of(run.reverts or run.id) if needs_alerts(rule, standing) else ()
     return Surroundings(
         now=now,
-        mode=standing.mode,
+        standing=standing,
         controls=await tx.controls(now, run.id),
         firing=watch.firing,
         first_seen=watch.first_seen,
         alerts=alerts,
-        hosts=standing.hosts,
-        public_url=standing.public_url,
         lost=watch.lost,
-        resolved_check=standing.resolved_check,
-        presence_check=standing.presence_check,
     )
 
 
@@ -63,26 +53,42 @@ def needs_alerts(rule: Rule, standing: Standing) -> bool:
     return standing.presence_check is not None or "alerts" in rule.names
 
 
-async def settle(tx: Transaction, story: Story, rule: Rule, standing: Standing, now: Timestamp) -> tuple[Story, Effect]:
+async def settle(tx: Transaction, story: Story, rule: Rule, standing: Standing, now: Timestamp) -> Settled:
     """Take a run as far as it goes, without keeping it yet."""
-    around = await surroundings(tx, story.run, rule, standing, now)
+    before = story.run
+    around = await surroundings(tx, before, rule, standing, now)
+    if before.given is not None and not around.alerts:
+        around = replace(around, alerts=(story.alert,))
     while True:
         story, effect = advance(story, rule, around)
         if not isinstance(effect, Admit):
             break
-        story, rested = await _admit(tx, story, rule, standing, around)
+        story, rested = await admit(tx, story, rule, around)
         if rested:
             effect = Rest()
             break
-    if story.run.state is State.PLANNED and around.firing == 0 and not around.lost:
+    if story.run.state is State.PLANNED and before.by_alert and around.firing == 0 and not around.lost:
         story = story.with_run(healed_at=now)
-    return story, effect
+    return Settled(before, story, effect, rule)
 
 
-async def keep(tx: Transaction, before: Run, story: Story, effect: Effect, standing: Standing, now: Timestamp) -> bool:
-    """Keep a settled run, and wake what its new state lets go; tells whether that was anything. Raises StaleLease."""
-    await tx.save(story, standing.worker, now + standing.lease if isinstance(effect, Call) else None)
-    return await wake_others(tx, before, story.run, effect, now)
+async def keep(tx: Transaction, settled: Settled, standing: Standing, now: Timestamp) -> bool:
+    """Keep a settled run, and all that follows from its new state; tells whether anything is due. Raises StaleLease."""
+    until = now + standing.lease if isinstance(settled.effect, Call) else None
+    await tx.save(settled.story, standing.worker, until)
+    return await follow(tx, settled, standing, now)
+
+
+async def follow(tx: Transaction, settled: Settled, standing: Standing, now: Timestamp) -> bool:
+    """Do what follows from a run's new state: others go on, breakers open, reverts are planned, notices are given."""
+    story = settled.story
+    woke = await wake_others(tx, settled.before, story.run, settled.effect, now)
+    opened = await open_breakers(tx, settled.before, story.run, settled.rule, standing, now)
+    reverting = await plan_revert(tx, settled.before, story, settled.rule, now)
+    if reverting is not None:
+        await tx.add([reverting])
+    told = await give_notices(tx, standing, [*notices_of(story, settled.rule), *opened], now)
+    return woke or told or reverting is not None
 
 
 async def wake_others(tx: Transaction, before: Run, after: Run, effect: Effect, now: Timestamp) -> bool:
@@ -92,48 +98,3 @@ async def wake_others(tx: Transaction, before: Run, after: Run, effect: Effect, 
     if isinstance(effect, Ended) or (had_place and not has_place):
         return await tx.wake_waiting(after, had_place and not has_place, now) > 0
     return False
-
-
-async def _admit(
-    tx: Transaction, story: Story, rule: Rule, standing: Standing, around: Surroundings
-) -> tuple[Story, bool]:
-    """Read the books, ask the guards, and use them up. Tells whether the run has to wait instead."""
-    run, now = story.run, around.now
-    target = run.target or ""
-    other = await tx.open_run(rule.name, target)
-    if other is not None and other.id != run.id:
-        if not other.begun:
-            await tx.hand_over(run.id, other.id)
-            await tx.wake([other.id], now)
-            return story.with_run(target=None).move(
-                State.CANCELLED, now, Reason.JOINED, f"run {other.id} waits for {target} already"
-            ), False
-        because = f"run {other.id} on {target} has to close first"
-        return story.with_run(target=None).rest(None, now, Reason.BUSY, because), True
-    try:
-        scope = scope_of(story, rule, around, planning=True)
-        plan = render_plan(rule, scope, standing.hosts)
-        case = guard.prepare(run, rule, target, scope, standing.allowances)
-    except UnsafeValue as error:
-        return block(story, rule, Reason.UNSAFE_VALUE, str(error), now), False
-    except TemplateError as error:
-        return block(story, rule, Reason.TEMPLATE_ERROR, str(error), now), False
-    story = story.with_run(plan=plan, plan_hash=hash_plan(plan))
-    books = await tx.books(case.question)
-    refusal = guard.decide(case, books, now)
-    if refusal is not None:
-        story, effect = refuse(story, rule, refusal, now)
-        return story, effect is not None
-    if standing.max_running is not None and books.at_work + books.in_line >= standing.max_running:
-        because = (
-            f"{books.at_work} runs are at work, {books.in_line} wait before it, and guard.max_running is "
-            f"{standing.max_running}"
-        )
-        return story.rest(None, now, Reason.MAX_RUNNING, because), True
-    story = story.with_run(
-        admitted_at=now, lock=case.question.lock, phase=Phase.STEPS, refused_since=None, due_at=None
-    ).tell(
-        EventKind.ADMITTED, now, rule=rule.name, rule_hash=rule.hash, target=target, mode=run.mode,
-        lock=case.question.lock, plan_hash=story.run.plan_hash,
-    )  # fmt: skip
-    return story.move(State.RUNNING, now), False

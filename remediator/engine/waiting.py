@@ -15,9 +15,10 @@ from remediator.engine.moves import (
     refuse,
     scope_of,
 )
-from remediator.execute import Call, Course, Failed, Interrupted, Wait
+from remediator.engine.reverting import waiting_to_revert
+from remediator.execute import Call, Course, Failed, Interrupted, Next, Wait
 from remediator.guard import Refusal
-from remediator.model.run import Mode, Phase, Reason, State, lowest
+from remediator.model.run import Mode, Origin, Phase, Reason, State, lowest
 from remediator.model.story import Story
 from remediator.model.time import Seconds, format_duration
 from remediator.rules.rule import Rule
@@ -28,49 +29,75 @@ FACTS_AGE: Seconds = 30.0  # facts older than this are read again before they de
 
 def waiting(story: Story, rule: Rule, around: Surroundings) -> Move:
     """Take a run that has not begun towards its admission."""
-    run, now = story.run, around.now
     over = cancelled(story, around)
     if over is not None:
         return over, None
-    if around.firing == 0 and around.lost:
-        return story.move(State.CANCELLED, now, Reason.LOST, "nothing was heard of its alerts for too long"), None
-    if around.firing == 0:
-        return story.move(State.CANCELLED, now, Reason.RESOLVED, "its alerts resolved before it began"), None
-    mode = lowest(around.mode, rule.mode, run.mode)  # since it was proposed it may only fall
+    if story.run.origin is Origin.NOTICE:
+        return story.with_run(phase=Phase.STEPS).move(State.RUNNING, around.now), None
+    if story.run.origin is Origin.REVERT:
+        return waiting_to_revert(story, rule, around)
+    run, now = story.run, around.now
+    over = gone(story, around)
+    if over is not None:
+        return over, None
+    mode = lowest(around.mode(rule, run), run.mode)  # since it was proposed it may only fall
     if mode is Mode.OFF:
         return story.move(State.CANCELLED, now, Reason.OFF, "the mode in force became `off` before it began"), None
     story, pausing = held(story.with_run(mode=mode), around)
     if pausing:
         return story, Rest()
-    ready = (around.first_seen if around.first_seen is not None else run.created_at) + rule.for_
-    if ready > now:
-        return story.rest(ready, now, Reason.FOR, f"for {format_duration(rule.for_)}"), Rest()
+    if run.by_alert:
+        ready = (around.first_seen if around.first_seen is not None else run.created_at) + rule.for_
+        if ready > now:
+            return story.rest(ready, now, Reason.FOR, f"for {format_duration(rule.for_)}"), Rest()
     story, effect = _facts(story, rule, around)
     if effect is not None or not story.run.open or story.run.ending is not None:
         return story, effect
     return (story, Admit()) if story.run.target is not None else _target(story, rule, around)
 
 
+def gone(story: Story, around: Surroundings) -> Story | None:
+    """Cancel a run whose alerts have all resolved, or have not been heard of for too long."""
+    if not story.run.by_alert or around.firing > 0:
+        return None
+    if around.lost:
+        return story.move(State.CANCELLED, around.now, Reason.LOST, "nothing was heard of its alerts for too long")
+    return story.move(State.CANCELLED, around.now, Reason.RESOLVED, "its alerts resolved before it began")
+
+
 def _facts(story: Story, rule: Rule, around: Surroundings) -> Move:
-    """Read the facts; once all are read, read all of them again where the last reading is too old to decide by."""
-    facts = (*rule.facts, *((around.presence_check,) if around.presence_check is not None else ()))
-    course = Course(Phase.FACTS, facts, hosts=around.hosts)
-    story, found = go(story, course, rule, around)
-    read = [step.ended_at for step in story.of(Phase.FACTS) if step.ended_at is not None]
+    """Read what has to be known; once all is read, read all of it again where the last reading is too old to decide by."""
+    presence = around.standing.presence_check if story.run.by_alert else None
+    story, found = read_ahead(story, rule, around)
+    known = [*story.of(Phase.FACTS), *(story.of(Phase.STEPS) if story.run.reads_ahead else ())]
+    read = [step.ended_at for step in known if step.ended_at is not None]
     if not isinstance(found, Call | Wait) and read and around.now - max(read) > FACTS_AGE:
-        story = story.forget(Phase.FACTS)
+        story = story.forget(Phase.FACTS).forget(Phase.STEPS)
         if "facts" in rule.target.names:
             story = story.with_run(target=None)  # other facts may name another
-        story, found = go(story, course, rule, around)
+        story, found = read_ahead(story, rule, around)
     if isinstance(found, Call):
         return story, found
     if isinstance(found, Wait):
         return story.rest(found.until, around.now, Reason.FACTS), Rest()
     if isinstance(found, Failed | Interrupted):
         step = found.step
-        because = f"the fact {step.id or step.uses} could not be read: {step.error}"
+        what = "fact" if step.phase is Phase.FACTS else "step"
+        because = f"the {what} {step.id or step.uses} could not be read: {step.error}"
         return block(story, rule, Reason.FACTS, because, around.now), None
-    return (story, None) if around.presence_check is None else _presence(story, rule, around)
+    return (story, None) if presence is None else _presence(story, rule, around)
+
+
+def read_ahead(story: Story, rule: Rule, around: Surroundings) -> tuple[Story, Next]:
+    """Read the facts, and where a person is to be asked the leading reads of the rung, so that the plan is whole."""
+    presence = around.standing.presence_check if story.run.by_alert and story.run.admitted_at is None else None
+    facts = (*rule.facts, *((presence,) if presence is not None else ()))
+    hosts = around.standing.hosts
+    story, found = go(story, Course(Phase.FACTS, facts, hosts=hosts), rule, around)
+    if story.run.reads_ahead and not isinstance(found, Call | Wait | Failed | Interrupted):
+        leading = rule.rungs[story.run.rung].leading
+        story, found = go(story, Course(Phase.STEPS, leading, rung=story.run.rung, hosts=hosts), rule, around)
+    return story, found
 
 
 def _presence(story: Story, rule: Rule, around: Surroundings) -> tuple[Story, Effect | None]:

@@ -12,15 +12,18 @@ import structlog
 from remediator import metrics
 from remediator.actions.protocol import Context, Outcome, Resources, Result
 from remediator.engine import record
+from remediator.engine.advance import advance
 from remediator.engine.clock import Clock
 from remediator.engine.desk import Desk
 from remediator.engine.intake import Taken, take_up
 from remediator.engine.moves import Effect, Ended, Rest, Surroundings, scope_of
-from remediator.engine.settle import keep, needs_alerts, settle
+from remediator.engine.noticing import Notice, notice_story
+from remediator.engine.settle import Settled, keep, needs_alerts, settle
+from remediator.engine.timing import fire
 from remediator.errors import StaleLease, StoreError
 from remediator.execute import Call, conclude, perform, redacted
 from remediator.model.alert import Episode
-from remediator.model.run import Priority, Reason, State
+from remediator.model.run import Origin, Priority, Reason, State
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
 from remediator.rules.rule import Rule
@@ -77,7 +80,8 @@ class Workers:
             now, pause = self._clock.now(), _IDLE
             if not self._desk.draining:
                 try:
-                    stories, next_due = await self._store.transact(partial(self._claim_script, now=now))
+                    stories, next_due, taken = await self._store.transact(partial(self._claim_script, now=now))
+                    self.go_on(taken)
                 except StoreError as error:
                     _log.error("can't look for due runs", error=str(error))
                     pause, stories, next_due = _STORE_RETRY, [], None
@@ -92,18 +96,20 @@ class Workers:
     def _free(self) -> int:
         return max(0, _CAPACITY - len(self.tasks))
 
-    async def _claim_script(self, tx: Transaction, now: Timestamp) -> tuple[list[Story], Timestamp | None]:
+    async def _claim_script(self, tx: Transaction, now: Timestamp) -> tuple[list[Story], Timestamp | None, Taken]:
         if self._in_hand and now - self._renewed_at > self._desk.standing.lease / 2:
             await self._renew_script(tx, now)  # so that we never claim from ourselves
+        taken = Taken(now, begin=False)
         due = await tx.next_due()
         if due is None or due > now:
-            return [], due
+            return [], due, taken
+        await fire(tx, self._desk, taken)
         until = now + self._desk.standing.lease
         stories = list(await tx.claim(self._desk.worker, now, until, self._free, _URGENT))
         left = self._free - len(stories) - _FOR_URGENT
         if left > 0:
             stories += await tx.claim(self._desk.worker, now, until, left)
-        return stories, await tx.next_due()
+        return stories, await tx.next_due(), taken
 
     async def renew(self) -> None:
         """Keep the leases of what is in hand, until cancelled."""
@@ -154,9 +160,11 @@ class Workers:
         """Record what a step came to; its `expect` may speak of all alerts of the run."""
         alerts: Sequence[Episode] = ()
         if needs_alerts(rule, self._desk.standing):
-            alerts = await self._view(lambda tx: tx.alerts_of(story.run.id))
+            alerts = await self._view(lambda tx: tx.alerts_of(story.run.reverts or story.run.id))
         now = self._clock.now()
-        scope = scope_of(story, rule, Surroundings(now=now, alerts=alerts, public_url=self._desk.standing.public_url))
+        if story.run.given is not None and not alerts:
+            alerts = (story.alert,)
+        scope = scope_of(story, rule, Surroundings(now=now, standing=self._desk.standing, alerts=alerts))
         return story.record(conclude(call, outcome, scope, now), now)
 
     async def _view(self, script: Script[T]) -> T:
@@ -202,6 +210,23 @@ class Workers:
         if task is not None:
             task.cancel()
 
+    async def tell_unkept(self, notice: Notice) -> None:
+        """Tell a notice without the store, which is what it is about: nothing of it is kept."""
+        standing = self._desk.standing
+        if standing.notices is None or not standing.wants(notice.kind):
+            return
+        story = notice_story(standing.notices, notice, standing.public_url, self._clock.now())
+        while True:
+            story, effect = advance(story, standing.notices, Surroundings(self._clock.now(), standing))
+            if not isinstance(effect, Call):
+                return
+            outcome = await self._perform(story, effect)
+            now = self._clock.now()
+            scope = scope_of(story, standing.notices, Surroundings(now, standing))
+            story = story.record(conclude(effect, outcome, scope, now), now)
+            if not outcome.ok:
+                _log.error("a notice could not be told", kind=notice.kind, uses=effect.rule.uses, error=outcome.error)
+
     async def _settle(self, story: Story, rule: Rule) -> tuple[Story, Effect]:
         """Settle and keep; while the store is away, nothing starts and what has ended is not forgotten."""
         while True:
@@ -225,21 +250,22 @@ class Workers:
     async def _settle_script(
         self, tx: Transaction, story: Story, rule: Rule, now: Timestamp
     ) -> tuple[Story, Effect, Taken]:
-        taken = Taken(now)
+        taken, standing = Taken(now), self._desk.standing
         before = story.run
         if self._desk.draining:  # what has ended is kept; what comes next is for the daemon that starts after us
             story = story.with_run(due_at=now)
-            await keep(tx, before, story, Rest(), self._desk.standing, now)
+            await keep(tx, Settled(before, story, Rest(), rule), standing, now)
             return story, Rest(), taken
-        if before.state is State.WAITING and not self._desk.in_force(before):
+        if self._desk.outdated(before):
             because = "its rule was changed or taken away before it began"
             story = story.move(State.CANCELLED, now, Reason.RULE_CHANGED, because)
-            taken.due = await keep(tx, before, story, Ended(), self._desk.standing, now)
+            taken.due = await keep(tx, Settled(before, story, Ended(), rule), standing, now)
             await self._take_up_again(tx, await tx.release(before.id), taken)
             return story, Ended(), taken
-        story, effect = await settle(tx, story, rule, self._desk.standing, now)
-        taken.due = await keep(tx, before, story, effect, self._desk.standing, now)
-        if not story.run.open and story.run.target is not None:
+        settled = await settle(tx, story, rule, standing, now)
+        story, effect = settled.story, settled.effect
+        taken.due = await keep(tx, settled, standing, now)
+        if not story.run.open and story.run.target is not None and story.run.origin is not Origin.REVERT:
             waiting = await tx.release_deferred(rule.name, story.run.target)
             await self._take_up_again(tx, waiting, taken)
         return story, effect, taken

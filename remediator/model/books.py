@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from remediator.model.run import Priority
+from remediator.model.run import Book, Priority
 from remediator.model.time import Seconds, Timestamp
 
 
@@ -19,24 +19,44 @@ class Allowance(msgspec.Struct, frozen=True):
     target: str | None = None
 
 
+class Touched(msgspec.Struct, frozen=True):
+    """Which targets were admitted since then, beside the run's own; with no rule, over all of them."""
+
+    since: Timestamp
+    rule: str | None = None
+
+
 class Question(msgspec.Struct, frozen=True):
     """What the guards of one run need to know."""
 
     run: str
     rule: str
     target: str
-    dry: bool  # a dry run counts live and dry entries alike; a live one doesn't see dry ones
+    book: Book = Book.LIVE
     priority: Priority = Priority.P2
     allowances: tuple[Allowance, ...] = ()
+    touched: tuple[Touched, ...] = ()
+    episodes_since: Timestamp | None = None  # None: no guard counts episodes
     lock: str | None = None
     firing: tuple[str | None, ...] = ()  # alert names that matter to a guard; None: all of them
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How the last run of a rule on a target ended, of those that had started a step."""
+
+    at: Timestamp
+    good: bool  # `succeeded`; for dry runs `planned` too: that it would have helped is their assumption
+    rung: int = 0
 
 
 class Books(msgspec.Struct, frozen=True):
     """What the guards count, as it stands inside the admitting transaction."""
 
-    last_ended_at: Timestamp | None = None  # of the last run of the rule on the target that had started a step
+    last: Ending | None = None
+    last_good: Ending | None = None  # the newest that was good
     full_since: tuple[Timestamp | None, ...] = ()  # by allowance: when its `count`-th newest admission was
+    touched: tuple[frozenset[str], ...] = ()  # by `Touched`: other targets
+    episodes: int = 0  # that the alerts of this rule and target began since then
     lock_holder: str | None = None
     at_work: int = 0
     in_line: int = 0  # runs that wait for a place and go first: more urgent, or as urgent and older

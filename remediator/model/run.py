@@ -76,10 +76,26 @@ class State(StrEnum):
 # Every legal transition of a run; `None` is the state before it exists. A state from which nothing leads is an end.
 LEGAL: Mapping[State | None, frozenset[State]] = {
     None: frozenset({State.WAITING}),
-    State.WAITING: frozenset({State.AWAITING_APPROVAL, State.RUNNING, State.BLOCKED, State.CANCELLED}),
-    State.AWAITING_APPROVAL: frozenset({State.WAITING, State.RUNNING, State.BLOCKED, State.CANCELLED}),
+    State.WAITING: frozenset(
+        {
+            State.AWAITING_APPROVAL,
+            State.RUNNING,
+            State.BLOCKED,
+            State.CANCELLED,
+            State.FAILED,
+        },  # failed: past the ladder
+    ),
+    State.AWAITING_APPROVAL: frozenset({State.WAITING, State.RUNNING, State.CANCELLED, State.FAILED}),
     State.RUNNING: frozenset(
-        {State.VERIFYING, State.SUCCEEDED, State.FAILED, State.PLANNED, State.CANCELLED, State.UNKNOWN},
+        {
+            State.AWAITING_APPROVAL,  # of the next rung
+            State.VERIFYING,
+            State.SUCCEEDED,
+            State.FAILED,
+            State.PLANNED,
+            State.CANCELLED,
+            State.UNKNOWN,
+        },
     ),
     State.VERIFYING: frozenset({State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED, State.UNKNOWN}),
     State.UNKNOWN: frozenset({State.SUCCEEDED, State.FAILED}),
@@ -100,6 +116,9 @@ class Reason(StrEnum):
     MAX_RUNNING = "max_running"
     PAUSED = "paused"
     BUSY = "busy"  # an older run of the same rule and target has to close first
+    REVERT = "revert"  # the time to take a change back has not come
+    # awaiting_approval
+    APPROVAL = "approval"
     # blocked, by a guard
     COOLDOWN = "cooldown"
     LIMIT = "limit"
@@ -107,6 +126,10 @@ class Reason(StrEnum):
     ONLY_FIRING = "only_firing"
     ONLY_IF = "only_if"
     LOCK = "lock"
+    BLAST_RADIUS = "blast_radius"
+    BREAKER = "breaker"
+    EPISODES = "episodes"
+    STORM = "storm"
     # blocked, by what the rule needs
     UNSAFE_VALUE = "unsafe_value"
     TEMPLATE_ERROR = "template_error"
@@ -118,11 +141,15 @@ class Reason(StrEnum):
     LOST = "lost"  # nothing was heard of its alerts for `alertmanager.stale_after`
     JOINED = "joined"  # its target turned out to be that of an older run that still waits; its alerts went there
     OFF = "off"  # the mode fell to `off` while it waited
+    REJECTED = "rejected"  # a person who was asked said no
+    EXPIRED = "expired"  # nobody who was asked answered in time
+    SUPERSEDED = "superseded"  # a revert: a newer run has changed the same target, and takes it back
     # failed
     STEP = "step"
     VERIFY = "verify"
     INCONCLUSIVE = "inconclusive"
     DEADLINE = "deadline"
+    LADDER = "ladder"  # no rung is left that may be tried
     # unknown
     INTERRUPTED = "interrupted"  # a step that must not be repeated was begun and has no recorded end
 
@@ -134,9 +161,28 @@ class Phase(StrEnum):
     STEPS = "steps"
     VERIFY = "verify"
     UNDO = "undo"
+    REVERT = "revert"
     ON_SUCCESS = "on_success"
     ON_FAILURE = "on_failure"
     ON_BLOCKED = "on_blocked"
+
+
+class Origin(StrEnum):
+    """What began a run."""
+
+    ALERT = "alert"
+    SCHEDULE = "schedule"
+    HAND = "hand"  # a person: `remediator run`, `remediator drill`
+    REVERT = "revert"  # an earlier run's temporary change is taken back
+    NOTICE = "notice"  # what the daemon has to say for itself
+
+
+class Book(StrEnum):
+    """Which books a run is written in: what guards count of it, and for whom."""
+
+    LIVE = "live"
+    DRY = "dry"  # dry runs count live entries too; live ones don't see these
+    DRILL = "drill"  # apart from all others
 
 
 class StepState(StrEnum):
@@ -197,7 +243,9 @@ class Run(msgspec.Struct, frozen=True):
     rule_hash: str
     state: State
     created_at: Timestamp
-    opened_by: int  # the episode of the alert that opened it
+    opened_by: int | None  # the episode of the alert that opened it
+    origin: Origin = Origin.ALERT
+    given: Mapping[str, str] | None = None  # where no alert opened it: the labels that stand for an alert's
     priority: Priority = Priority.P2
     target: str | None = None  # None until the facts that name it are read
     mode: Mode = Mode.AUTO  # the one in force at the last decision
@@ -224,6 +272,14 @@ class Run(msgspec.Struct, frozen=True):
     fence: int = 0  # grows with every claim; a write that carries an older one writes nothing
     rung: int = 0
     drill: bool = False
+    asked_at: Timestamp | None = None  # when a person was asked: what was approved before then doesn't count
+    ask_until: Timestamp | None = None  # then the approval that it waits for expires
+    approved_hash: str | None = None  # the plan that was approved, until it is begun
+    reads_ahead: bool = False  # a person is to be asked, so its leading reads are taken before it is admitted
+    second_chance: bool = False  # proposed anew after a storm: there is no third
+    reverts: str | None = None  # the run whose change it takes back
+    revert_at: Timestamp | None = None  # at the latest; None: only when the alerts have resolved
+    failed_at: Timestamp | None = None  # when it ended `failed` or became `unknown`: the breaker counts it
 
     @property
     def open(self) -> bool:
@@ -232,8 +288,21 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def dry(self) -> bool:
-        """Tell whether it is written in the dry-run books."""
+        """Tell whether nothing outside may be written or told by it."""
         return self.mode is Mode.DRY_RUN
+
+    @property
+    def book(self) -> Book:
+        """Give the books that it is written in."""
+        return Book.DRILL if self.drill else Book.DRY if self.dry else Book.LIVE
+
+    @property
+    def by_alert(self) -> bool:
+        """Tell whether it is there for an alert, and has nothing to do once that has resolved."""
+        return self.origin is Origin.ALERT
+
+
+_FAILED = (State.FAILED, State.UNKNOWN)
 
 
 def transition(run: Run, to: State, now: Timestamp, reason: Reason | None = None, because: str | None = None) -> Run:
@@ -245,6 +314,10 @@ def transition(run: Run, to: State, now: Timestamp, reason: Reason | None = None
     if to not in LEGAL[run.state]:
         raise IllegalTransition(f"run {run.id} of rule {run.rule} can't go from {run.state} to {to}")
     moved = replace(run, state=to, reason=reason, because=because)
+    if to in _FAILED and run.failed_at is None:
+        moved = replace(moved, failed_at=now)
+    elif to is State.SUCCEEDED:
+        moved = replace(moved, failed_at=None)  # it was unknown, and has proved good
     if to.open:
         return moved
     return replace(moved, ended_at=now, due_at=None, ending=None)
@@ -260,6 +333,10 @@ class EventKind(StrEnum):
     ADMITTED = "run.admitted"
     REFUSED = "run.refused"
     HEALED = "run.healed"  # a planned run whose alerts resolved by themselves
+    ASKED = "approval.asked"
+    CLIMBED = "run.climbed"  # to the next rung
+    REVERT_HELD = "revert.held"  # due, and not allowed to begin
+    MISSED = "schedule.missed"  # a time of a schedule at which nothing was begun
     STEP_STARTED = "step.started"
     STEP_ENDED = "step.ended"
     CONTROL_LAID = "control.laid"
@@ -283,12 +360,20 @@ class ControlKind(StrEnum):
     """What a person lays on the daemon, or on one run."""
 
     PAUSE = "pause"
+    MODE = "mode"  # the highest mode that may be in force
+    BREAKER = "breaker"  # laid by the daemon after too many failures; a person closes it, or its span
+    STORM = "storm"  # laid by the daemon while too many alerts begin, and for a while after
     CANCEL = "cancel"  # one run
     RESOLVE = "resolve"  # one unknown run: a person says what became of it
+    APPROVE = "approve"  # one run's plan
+    REJECT = "reject"  # one run's plan
 
 
 class Control(msgspec.Struct, frozen=True):
-    """Something that a person laid, and that only a person lifts, or the span that the person gave it."""
+    """Something laid on everything, on a rule or a target, or on one run, by a person or by the daemon's own guards.
+
+    Only a person lifts it, or the span that it was given.
+    """
 
     id: str
     kind: ControlKind
@@ -299,10 +384,15 @@ class Control(msgspec.Struct, frozen=True):
     target: str | None = None  # a pause of one target
     run: str | None = None
     outcome: State | None = None  # RESOLVE: `succeeded` or `failed`
+    mode: Mode | None = None  # MODE
+    plan_hash: str | None = None  # APPROVE: the one plan that it is for
+    book: Book = (
+        Book.LIVE
+    )  # BREAKER: whose failures opened it; one of dry runs holds dry runs alone, a live one holds both
     until: Timestamp | None = None
     lifted_at: Timestamp | None = None
     lifted_by: str | None = None
 
     def covers(self, rule: str, target: str | None) -> bool:
-        """Tell whether a pause holds this rule and target (a target that is not known yet is not held by its name)."""
+        """Tell whether it is laid on this rule and target (a target that is not known yet is not held by its name)."""
         return (self.rule is None or self.rule == rule) and (self.target is None or self.target == target)

@@ -12,6 +12,15 @@ from remediator.model.run import Event, EventKind, Phase, Reason, Run, State, St
 from remediator.model.time import Timestamp
 
 
+def stand_in(run: Run) -> Episode:
+    """Give what stands for the alert of a run that no alert opened: the labels that a person or the daemon gave."""
+    at = run.created_at
+    return Episode(
+        id=0, fingerprint="", labels=run.given or {}, annotations={}, generator_url="", starts_at=at, first_seen=at,
+        last_seen=at, ended_at=None,
+    )  # fmt: skip
+
+
 class Story(msgspec.Struct, frozen=True):
     """One run, its steps, the alert that opened it, and the history that isn't saved yet."""
 
@@ -68,14 +77,16 @@ class Story(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
     def forget(self, phase: Phase) -> Story:
-        """Forget the records of a phase: its steps will be taken again."""
-        return replace(self, steps=tuple(step for step in self.steps if step.phase is not phase))
+        """Forget the records of a phase on the present rung: its steps will be taken again."""
+        gone = self.of(phase)
+        return replace(self, steps=tuple(step for step in self.steps if step not in gone))
 
     def saved(self) -> Story:
         """Give the story as it is after its transaction."""
         return replace(self, events=(), touched=frozenset())
 
     def of(self, phase: Phase) -> tuple[Step, ...]:
-        """Give the steps of one phase on the present rung, in the order of the rule's list."""
-        mine = (step for step in self.steps if step.phase is phase and step.rung == self.run.rung)
+        """Give the steps of one phase on the present rung, in the order of the rule's list. Facts are of no rung."""
+        rung = 0 if phase is Phase.FACTS else self.run.rung
+        mine = (step for step in self.steps if step.phase is phase and step.rung == rung)
         return tuple(sorted(mine, key=lambda step: (step.position, step.item)))

@@ -6,17 +6,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from remediator import guard
 from remediator.engine.plan import render_plan
 from remediator.engine.scope import base_scope, with_results
-from remediator.engine.settle import Standing
 from remediator.match import stopping_matcher
 from remediator.model.alert import Alert, AlertStatus, Episode, Notification
 from remediator.model.books import Books, Question
-from remediator.model.run import Control, ControlKind, Mode, PlannedStep, Reason, Run, State, lowest
+from remediator.model.run import Control, ControlKind, Mode, PlannedStep, Reason, Run, State
+from remediator.model.story import Story
 from remediator.model.time import Timestamp, format_duration
 from remediator.rules.rule import Rule
+from remediator.rules.standing import Standing
 from remediator.rules.templates import PendingValue, TemplateError, UnsafeValue
 
 
@@ -77,6 +79,8 @@ async def _rule(
     episode: Episode, alert: Alert, rule: Rule, view: tuple[Standing, Timestamp, Asked | None]
 ) -> Explained:
     standing, now, asked = view
+    if rule.schedule is not None:
+        return Explained(rule.name, False, because=f"it is begun by the clock, at {rule.schedule.text}")
     stopped_by = stopping_matcher(rule, alert.labels)
     if stopped_by is not None:
         value = alert.labels.get(stopped_by.name)
@@ -86,40 +90,39 @@ async def _rule(
         return Explained(rule.name, True, because="the alert is resolved: nothing begins")
     if asked is not None and (alert.fingerprint, rule.name) in asked.taken_up:
         return Explained(rule.name, True, because="this episode was taken up before: a repeat begins nothing")
-    mode = lowest(standing.mode, rule.mode)
+    controls = asked.controls if asked is not None else ()
+    mode = standing.mode_in_force(rule, 0, None, controls, now)
     if mode is Mode.OFF:
-        whose = "the rule's" if rule.mode is Mode.OFF else "the daemon's"
-        return Explained(rule.name, True, because=f"{whose} mode is off")
+        return Explained(
+            rule.name, True, because="the mode in force is off: the daemon's, the rule's, or one that was laid"
+        )
     run = Run(
         id="explain", rule=rule.name, rule_hash=rule.hash, state=State.WAITING, created_at=now,
         opened_by=episode.id, mode=mode,
     )  # fmt: skip
     base = base_scope(run, episode, rule, (episode,), standing.public_url)
-    scope = with_results(base, (), rule, planning=True)
+    scope = with_results(base, Story(run=run, alert=episode), rule, planning=True)
     target: str | None = None
     try:
         target = _target(rule, scope)
-        plan = render_plan(rule, {**scope, "target": target}, standing.hosts)
+        plan = render_plan(rule, 0, {**scope, "target": target}, standing.hosts)
     except UnsafeValue as error:
         return Explained(rule.name, True, State.BLOCKED, Reason.UNSAFE_VALUE, str(error), target)
     except TemplateError as error:
         return Explained(rule.name, True, State.BLOCKED, Reason.TEMPLATE_ERROR, str(error), target)
     held = next(
-        (
-            each
-            for each in (asked.controls if asked else ())
-            if each.kind is ControlKind.PAUSE and each.covers(rule.name, target)
-        ),
+        (each for each in controls if each.kind is ControlKind.PAUSE and each.covers(rule.name, target)),
         None,
     )
     if held is not None:
         return Explained(
             rule.name, True, State.WAITING, Reason.PAUSED, f"paused by {held.author}: {held.reason}", target, plan
         )
-    refusal = await _guards(run, rule, target, scope, view)
+    refusal = await _guards(replace(run, target=target), rule, scope, view)
     if isinstance(refusal, guard.Refusal):
         return Explained(rule.name, True, State.BLOCKED, refusal.reason, refusal.because, target, plan)
-    outcome = str(State.PLANNED) if mode is Mode.DRY_RUN else "admitted"
+    outcomes = {Mode.DRY_RUN: str(State.PLANNED), Mode.APPROVE: str(State.AWAITING_APPROVAL)}
+    outcome = outcomes.get(mode, "admitted")
     because = [f"mode {mode}"]
     if rule.for_:
         because.append(f"if it still fires after {format_duration(rule.for_)}")
@@ -141,16 +144,16 @@ def _target(rule: Rule, scope: Mapping[str, Any]) -> str:
 
 
 async def _guards(
-    run: Run, rule: Rule, target: str, scope: Mapping[str, Any], view: tuple[Standing, Timestamp, Asked | None]
+    run: Run, rule: Rule, scope: Mapping[str, Any], view: tuple[Standing, Timestamp, Asked | None]
 ) -> guard.Refusal | str | None:
     """Ask the guards; a text says what could not be asked."""
     standing, now, asked = view
-    scope = {**scope, "target": target}
+    scope = {**scope, "target": run.target}
+    controls = asked.controls if asked is not None else ()
     try:
-        case = guard.prepare(run, rule, target, scope, standing.allowances)
+        case = guard.prepare(run, rule, scope, standing, controls, now)
         if asked is None:
-            books = Books(full_since=tuple(None for _ in case.question.allowances))
-            return guard.only_if(case, books, now) or _unasked(rule)
+            return guard.only_if(case, Books(), now) or _unasked(rule)
         return guard.decide(case, await asked.books(case.question), now)
     except PendingValue as pending:
         return f"its guards need {pending.name}, which only the daemon reads"
@@ -164,6 +167,9 @@ def _unasked(rule: Rule) -> str | None:
     guards = rule.guards
     words = [f"cooldown {format_duration(guards.cooldown)}"] if guards.cooldown else []
     words += ["limit"] if guards.limits else []
+    words += ["blast_radius"] if guards.blast_radius else []
+    words += ["breaker"] if guards.breaker else []
+    words += ["episodes"] if guards.episodes else []
     words += ["unless_firing"] if guards.unless_firing else []
     words += ["only_firing"] if guards.only_firing else []
     words += ["lock"] if rule.writes else []

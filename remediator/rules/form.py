@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -16,6 +15,7 @@ from pydantic import model_validator as check_whole
 
 from remediator.document import Fault, Path
 from remediator.forms import Duration, Form, LimitText, faults_of, schema_of
+from remediator.forms.guards import BlastRadiusForm, BreakerForm, Count, Filled, ModeEntryForm, ModeWord, Span
 
 PRIORITIES = ("P0", "P1", "P2", "P3")
 
@@ -40,12 +40,6 @@ def _id(text: str) -> str:
     return text
 
 
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise ValueError("this text is empty")
-    return text
-
-
 def _date(text: str) -> str:
     try:
         date.fromisoformat(text if re.fullmatch(_DATE, text) else "")
@@ -66,13 +60,9 @@ def _web_page(text: str) -> str:
     return text
 
 
-Filled: TypeAlias = Annotated[str, AfterValidator(_filled), WithJsonSchema({"type": "string", "minLength": 1})]
 Name: TypeAlias = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": _NAME})]
 Id: TypeAlias = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": _ID})]
 Day: TypeAlias = Annotated[str, AfterValidator(_date), WithJsonSchema({"type": "string", "format": "date"})]
-Span: TypeAlias = Annotated[Duration, Field(gt=0)]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
-ModeWord: TypeAlias = Literal["off", "dry-run", "approve", "auto"]
 
 
 class RetryForm(Form):
@@ -127,31 +117,6 @@ class VerifyForm(Form):
         return self
 
 
-class BlastRadiusForm(Form):
-    """How many targets may be touched."""
-
-    targets: Count | None = Field(None, description="Distinct targets in the span.")
-    fraction: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="Of the population.")
-    of: Filled | None = Field(None, description="Expression that gives the population.")
-    per: Span = Field(description="The span.")
-
-    @check_whole(mode="after")
-    def _bounds_something(self) -> BlastRadiusForm:
-        if (self.fraction is None) != (self.of is None):
-            raise ValueError("`fraction` and `of` go together")
-        if self.targets is None and self.fraction is None:
-            raise ValueError("give `targets`, or `fraction` and `of`")
-        return self
-
-
-class BreakerForm(Form):
-    """After how many failures the rule is stopped."""
-
-    failures: Count = Field(description="Runs that ended `failed` or `unknown` in the span.")
-    per: Span
-    reset: Literal["manual"] | Span = Field(description="When it closes again; `manual`: when a person says so.")
-
-
 class EpisodesForm(Form):
     """How many episodes a remedy is for."""
 
@@ -193,24 +158,17 @@ class ApprovalForm(Form):
     quorum: Count = Field(1, description="How many must.")
 
 
-class ModeEntryForm(Form):
-    """A mode, and the window in which it holds."""
-
-    model_config = ConfigDict(title="mode")
-
-    during: Filled | None = Field(None, description="A name under `windows` in the configuration.")
-    mode: ModeWord
-
-
 class RungForm(Form):
     """One rung of a ladder."""
 
     model_config = ConfigDict(title="rung")
 
-    steps: list[StepForm] = Field(min_length=1)
-    verify: VerifyForm | None = None
-    mode: ModeWord | list[ModeEntryForm] = "auto"
-    approval: ApprovalForm | None = None
+    steps: list[StepForm] = Field(min_length=1, description="What is done.")
+    verify: VerifyForm | None = Field(None, description="How its success is told. Default: as the rule says.")
+    mode: ModeWord | Annotated[list[ModeEntryForm], Field(min_length=1)] = Field(
+        "auto", description="The highest mode of this rung."
+    )
+    approval: ApprovalForm | None = Field(None, description="Who is asked. Default: as the rule says.")
 
 
 class RevertForm(Form):
@@ -218,14 +176,20 @@ class RevertForm(Form):
 
     resolved: bool = Field(False, description="When the alerts have resolved.")
     after: Span | None = Field(None, description="So long after the steps.")
-    steps: list[StepForm] = Field(min_length=1)
+    steps: list[StepForm] = Field(min_length=1, description="What takes the change back.")
+
+    @check_whole(mode="after")
+    def _comes(self) -> RevertForm:
+        if not self.resolved and self.after is None:
+            raise ValueError("this would never come: give `resolved: true`, `after`, or both")
+        return self
 
 
 class ScheduleForm(Form):
     """When a run starts by the clock."""
 
-    cron: Filled
-    timezone: Filled | None = None
+    cron: Filled = Field(description="Five fields as cron reads them, or @hourly, @daily, @weekly, @monthly, @yearly.")
+    timezone: Filled | None = Field(None, description="A zone such as Europe/Berlin. Default: UTC.")
 
 
 class RuleForm(Form):
@@ -236,11 +200,15 @@ class RuleForm(Form):
     name: Name = Field(description="Identity of the rule over its versions: a kebab-case word, unique over all files.")
     summary: Filled = Field(description="One sentence: what it does and when.")
     match: Filled | list[Filled] | None = Field(None, description="Alertmanager matchers, all of which must hold.")
-    schedule: Filled | ScheduleForm | None = Field(None, description="Starts a run by the clock instead.")
+    schedule: Filled | ScheduleForm | None = Field(
+        None, description="Starts a run by the clock instead: cron's five fields, or `{cron, timezone}`."
+    )
     for_: Duration = Field(0.0, alias="for", description="How long the alert must have been firing.")
     facts: list[FactForm] = Field(default_factory=list, description="Reads that must be known before deciding.")
     target: Filled = Field(description="Template: what is acted on. Locks, cooldowns and limits count by it.")
-    mode: ModeWord | list[ModeEntryForm] = Field("auto", description="The highest mode of this rule.")
+    mode: ModeWord | Annotated[list[ModeEntryForm], Field(min_length=1)] = Field(
+        "auto", description="The highest mode of this rule; in a list the first entry that holds decides."
+    )
     guard: GuardForm = Field(default_factory=GuardForm, description="What must hold before it may act.")
     approval: ApprovalForm | None = Field(None, description="Who is asked where the mode in force is `approve`.")
     steps: list[StepForm] | None = Field(None, min_length=1, description="What is done.")
@@ -263,26 +231,15 @@ class RuleForm(Form):
     review_every: Span = Field(90 * 86_400.0, description="How often one should.")
 
 
-_NOT_YET: Mapping[str, str] = {
-    "schedule": "starting runs by the clock",
-    "ladder": "climbing from one remedy to the next",
-    "recurrence": "remembering a success for the ladder",
-    "revert": "taking back a temporary change",
-    "approval": "asking a person",
-}
-_GUARDS_NOT_YET = ("blast_radius", "breaker", "episodes")
-
-
 def read_form(written: dict[str, Any]) -> tuple[RuleForm | None, list[Fault]]:
     """Give the form of a rule, and its faults; where there are errors of shape, the form is of what remains without them.
 
     So the rest of the rule can still be looked at, and its author sees everything in one go.
     """
-    not_yet = list(_not_yet(written))
     try:
-        return RuleForm.model_validate(written), not_yet
+        return RuleForm.model_validate(written), []
     except ValidationError as error:
-        faults = [*not_yet, *faults_of(error, RuleForm, written)]
+        faults = faults_of(error, RuleForm, written)
     remaining = copy.deepcopy(written)
     for fault in faults:
         if fault.severity == "error":
@@ -305,25 +262,6 @@ def _leave_out(value: Any, path: Path) -> None:
             return
     if path and isinstance(value, dict):
         value.pop(path[-1], None)
-
-
-def _not_yet(written: Mapping[str, Any]) -> Iterator[Fault]:
-    for key, what in _NOT_YET.items():
-        if key in written:
-            yield Fault((key,), "not-yet", f"`{key}` ({what}) comes with a later release: leave it out", at_key=True)
-    if written.get("confidential") is True:
-        message = "`confidential` has no effect yet: whoever holds the daemon's token sees every run"
-        yield Fault(("confidential",), "not-yet", message, at_key=True, severity="warning")
-    mode = written.get("mode")
-    if isinstance(mode, list):
-        yield Fault(("mode",), "not-yet", "a list of modes comes with a later release: write one mode")
-    if mode == "approve":
-        yield Fault(("mode",), "not-yet", "`approve` comes with a later release: write `dry-run` or `auto`")
-    guard = written.get("guard")
-    for key in _GUARDS_NOT_YET:
-        if isinstance(guard, dict) and key in guard:
-            message = f"the guard `{key}` comes with a later release: use `limit` and `cooldown`"
-            yield Fault(("guard", key), "not-yet", message, at_key=True)
 
 
 class RuleFileForm(Form):

@@ -17,7 +17,7 @@ from remediator.actions.catalog import Catalog
 from remediator.document import Document, Fault, not_json, read_document
 from remediator.errors import InvalidRules, Problem
 from remediator.forms import faults_of, unknown_key
-from remediator.rules.compile import check_rule
+from remediator.rules.compile import NOTICE_RULES, check_rule
 from remediator.rules.form import RuleFileForm, RuleFileOutline, RuleForm
 from remediator.rules.rule import Rule, RuleSet
 
@@ -169,6 +169,10 @@ class _Loader:
         line = document.place(("rules", position)).line
         name = merged.get("name")
         if isinstance(name, str):
+            if name in NOTICE_RULES:
+                faults.append(
+                    Fault(("name",), "bad-value", f"`{name}` is a name that the daemon uses itself: take another")
+                )
             if name in self._taken:
                 faults.append(
                     Fault(("name",), "duplicate-name", f"the name `{name}` is taken by the rule at {self._taken[name]}")

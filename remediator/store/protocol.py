@@ -14,7 +14,7 @@ import msgspec
 
 from remediator.model.alert import Episode, Notification
 from remediator.model.books import Books, Question
-from remediator.model.run import Control, Event, Priority, Run, State
+from remediator.model.run import Book, Control, ControlKind, Event, Priority, Run, State
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
 
@@ -57,6 +57,15 @@ class RunFilter(msgspec.Struct, frozen=True):
     before: str | None = None  # only runs with a smaller id: the next page
     limit: int = 100
     open_only: bool = False
+    notices: bool = False  # the daemon's own, too
+
+
+class Timer(msgspec.Struct, frozen=True):
+    """A time at which the engine has something to do that belongs to no run yet. There is one by each name."""
+
+    name: str  # `storm`, or `schedule:RULE`
+    due_at: Timestamp
+    about: str  # what it was reckoned from (a schedule's text): another one has to be reckoned anew
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
@@ -91,6 +100,12 @@ class Transaction(Protocol):
     async def lose(self, before: Timestamp, now: Timestamp) -> Sequence[Episode]:
         """Close as lost the open episodes that were last heard of before then, and give them."""
 
+    async def count_open(self, fingerprints: Collection[str]) -> int:
+        """Count these alerts' open episodes."""
+
+    async def begun_at(self, newest: int, after: Timestamp | None) -> Timestamp | None:
+        """Say when the so-many-th newest of the distinct alerts that began after then was first seen (1: the newest)."""
+
     async def firing(self, name: str | None = None) -> Sequence[Episode]:
         """Give the episodes that are open, of one alert name or all."""
 
@@ -110,15 +125,36 @@ class Transaction(Protocol):
     async def release(self, run: str) -> Sequence[Episode]:
         """Let rules take up anew the alerts of a run that never began, and give those that still fire."""
 
+    async def name_target(self, run: str, target: str) -> None:
+        """Note on the decisions of a run what its target is, now that its facts have told."""
+
+    async def second_chances(self, since: Timestamp, limit: int) -> Sequence[tuple[str, Episode]]:
+        """Let rules take up anew, once, what a storm has refused since then; gives rule and episode where it still fires.
+
+        At most so many at a time: call again until there are none.
+        """
+
     # -- runs --
-    async def open_run(self, rule: str, target: str) -> OpenRun | None:
-        """Give the open run of this rule and target: there is one at most, by constraint."""
+    async def open_run(self, rule: str, target: str, *, drill: bool = False) -> OpenRun | None:
+        """Give the open run of this rule and target (reverts aside): there is one at most, by constraint."""
 
     async def runs_of(self, episodes: Collection[int]) -> Sequence[Run]:
-        """Give the runs that these episodes belong to: open ones, and planned ones that haven't healed."""
+        """Give the runs that these episodes belong to: open ones, planned ones that haven't healed, and their reverts."""
 
     async def watch(self, run: str) -> Watch:
         """Say how the alerts of a run stand now."""
+
+    async def waiting_revert(self, rule: str, target: str, *, drill: bool) -> Run | None:
+        """Give the revert of this rule and target that has not begun: there is one at most, by constraint."""
+
+    async def amend(self, run: Run) -> None:
+        """Change a run that has not begun, whoever holds it: a holder has lost it, as its fence is raised.
+
+        Raises StaleLease when it is not `waiting` any more; nothing is written then.
+        """
+
+    async def failures(self, since: Timestamp, rule: str | None, book: Book) -> int:
+        """Count the runs that became `failed` or `unknown` after then and have not proved good since, of a rule or all."""
 
     async def alerts_of(self, run: str) -> Sequence[Episode]:
         """Give all alerts of a run, in the order in which they came."""
@@ -159,13 +195,13 @@ class Transaction(Protocol):
         """Make runs due now, unless a worker is on them (which looks again by itself before it lets go)."""
 
     async def wake_held(self, now: Timestamp) -> None:
-        """Make due all that a pause holds."""
+        """Make due all that a control holds: under a pause, or an open run that rests for other reasons."""
 
     async def wake_waiting(self, closed: Run, place_free: bool, now: Timestamp) -> int:
         """Make due what waited for this run: its rule and target, its lock, and its place. Gives how many."""
 
     async def next_due(self) -> Timestamp | None:
-        """Say when the next run that nobody holds is due."""
+        """Say when the next run that nobody holds, or the next timer, is due."""
 
     async def run(self, run_id: str) -> Story | None:
         """Give one run with its steps."""
@@ -183,8 +219,11 @@ class Transaction(Protocol):
     async def lay(self, control: Control) -> None:
         """Lay a control."""
 
-    async def lift(self, control: Control) -> None:
-        """Lift one: `lifted_at` and `lifted_by` are set on it."""
+    async def alter(self, control: Control) -> None:
+        """Change one: its end, or that it is lifted."""
+
+    async def last_lifted(self, kind: ControlKind, rule: str | None, book: Book) -> Timestamp | None:
+        """Say when a person last lifted one of this kind, laid on just this rule (None: on everything) and these books."""
 
     async def keep_rules(self, definitions: Mapping[str, Mapping[str, Any]], now: Timestamp) -> None:
         """Keep rule definitions by their hash, so that a run can go on with the rule it began with."""
@@ -200,6 +239,15 @@ class Transaction(Protocol):
 
     async def head(self) -> StoredEvent | None:
         """Give the newest line of history."""
+
+    async def timers(self) -> Sequence[Timer]:
+        """Give all timers."""
+
+    async def set_timer(self, timer: Timer) -> None:
+        """Set a timer, in the place of one by the same name."""
+
+    async def drop_timer(self, name: str) -> None:
+        """Forget a timer."""
 
     async def touch(self, now: Timestamp) -> None:
         """Write something that means nothing, to see whether the store takes writes."""

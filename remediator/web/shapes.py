@@ -43,6 +43,9 @@ def run_shape(story: Story, alerts: Sequence[Episode]) -> dict[str, Any]:
         "started_at": instant(run.started_at),
         "ended_at": instant(run.ended_at),
         "due_at": instant(run.due_at),
+        "origin": run.origin,
+        "reverts": run.reverts,
+        "ask_until": instant(run.ask_until),
         "healed_after": None if run.healed_at is None else run.healed_at - run.created_at,  # seconds
         "rung": run.rung,
         "drill": run.drill,
@@ -89,7 +92,7 @@ def rule_shape(rule: Rule) -> dict[str, Any]:
         "name": rule.name,
         "hash": rule.hash,
         "summary": rule.summary,
-        "mode": rule.mode,
+        "mode": rule.modes.highest,
         "match": [str(matcher) for matcher in rule.match],
         "file": rule.file,
         "line": rule.line,

@@ -19,13 +19,13 @@ from remediator.engine.intake import Portion, take_in
 from remediator.engine.settle import Standing
 from remediator.match import Index
 from remediator.model.books import Allowance
-from remediator.model.run import Mode
 from remediator.receive import Limits, decode
 from remediator.rules.load import Loaded, load_rules
+from remediator.rules.windows import Modes
 from remediator.store.protocol import Transaction
 from remediator.store.sqlite import SqliteStore, open_store
 
-_STANDING = Standing(mode=Mode.AUTO, max_running=None, allowances=(Allowance(count=30, per=3600.0),))
+_STANDING = Standing(modes=Modes.of("auto"), max_running=None, allowances=(Allowance(count=30, per=3600.0),))
 _STRIDE = 150.0  # seconds between two decisions, so that no limit is reached
 
 

@@ -15,7 +15,6 @@ from stage import START, Stage
 from remediator.actions.alertmanager import AlertsParameters
 from remediator.actions.catalog import Catalog
 from remediator.actions.protocol import Action, Context, Effect, Outcome, Result
-from remediator.app import _asks_alertmanager, _resolved_check
 from remediator.engine import controls
 from remediator.errors import IllegalTransition, MalformedBody, StoreError
 from remediator.execute import redacted
@@ -24,6 +23,7 @@ from remediator.model.alert import Notification
 from remediator.model.identity import new_id
 from remediator.model.run import Mode
 from remediator.receive import Limits, decode
+from remediator.rules.configured import _asks_alertmanager, _resolved_check
 from remediator.rules.matchers import parse_matchers
 from remediator.web.access import WebhookCredential, local_token
 

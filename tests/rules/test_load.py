@@ -173,7 +173,7 @@ def faults(loaded: Loaded) -> list[tuple[int, int, str | None, str]]:
 def test_the_example_of_the_rule_language_loads(tmp_path: Path) -> None:
     """Every part of it arrives."""
     rule = only(load(tmp_path, EXAMPLE))
-    assert (rule.name, rule.owner, rule.for_, rule.mode) == ("rollback-bad-release", "sre", 120.0, Mode.AUTO)
+    assert (rule.name, rule.owner, rule.for_, rule.modes.highest) == ("rollback-bad-release", "sre", 120.0, Mode.AUTO)
     assert (rule.file, rule.line, rule.order) == (str(tmp_path / "a.yml"), 6, 0)
     assert [matcher.name for matcher in rule.match] == ["alertname", "severity"]
     assert rule.target.render({"labels": {"app": "web"}}) == "fly/web"
@@ -181,10 +181,11 @@ def test_the_example_of_the_rule_language_loads(tmp_path: Path) -> None:
     assert rule.guards.limits == (Limit(2, 21_600.0),)
     assert (rule.guards.cooldown, rule.guards.lock) == (1800.0, None)
     assert rule.guards.only_if[0].holds({"facts": {"releases": {"current": {"age_s": 60}}}})
-    assert [(step.label, step.timeout) for step in rule.steps] == [("logs", 60.0), ("fly.rollback", 300.0)]
-    assert rule.verify is not None
-    assert (rule.verify.within, rule.verify.every, rule.verify.stable_for) == (600.0, 15.0, 60.0)
-    assert rule.verify.checks[0].expect is not None
+    assert [(step.label, step.timeout) for step in rule.rungs[0].steps] == [("logs", 60.0), ("fly.rollback", 300.0)]
+    verify = rule.rungs[0].verify
+    assert verify is not None
+    assert (verify.within, verify.every, verify.stable_for) == (600.0, 15.0, 60.0)
+    assert verify.checks[0].expect is not None
     assert rule.priority is not None
     assert rule.priority.render({}) == "P1"
     assert rule.on_failure[0].effect is Effect.NOTIFY
@@ -196,7 +197,7 @@ def test_the_shortest_rule_gets_the_defaults_of_the_language(tmp_path: Path) -> 
     rule = only(load(tmp_path, PLAIN))
     assert rule.guards.cooldown == 300.0
     assert rule.priority is None
-    assert (rule.mode, rule.deadline, rule.when_resolved) == (Mode.AUTO, 3600.0, "finish")
+    assert (rule.modes.highest, rule.deadline, rule.when_resolved) == (Mode.AUTO, 3600.0, "finish")
 
 
 def test_a_rule_that_writes_nothing_has_no_cooldown(tmp_path: Path) -> None:
@@ -253,7 +254,7 @@ def test_a_frozen_definition_compiles_to_the_same_rule(tmp_path: Path) -> None:
     again = compile_rule(msgspec.json.decode(msgspec.json.encode(rule.definition)), CATALOG)
     assert again.hash == rule.hash
     assert len(rule.hash) == 16
-    assert [step.uses for step in again.steps] == [step.uses for step in rule.steps]
+    assert [step.uses for step in again.rungs[0].steps] == [step.uses for step in rule.rungs[0].steps]
     assert again.vars == {"n": 1.5}
 
 
@@ -489,23 +490,54 @@ def test_p11_a_half_written_file_gives_problems_or_rules(tmp_path: Path, length:
             "unknown-name",
             "it has not run",
         ),
-        # not yet
-        (plain("schedule: '0 4 * * *'", match=""), 8, 5, "schedule", "not-yet", "comes with a later release"),
-        (plain("recurrence: 2h"), 9, 5, "recurrence", "not-yet", "comes with a later release"),
-        (plain("approval: {quorum: 2}"), 9, 5, "approval", "not-yet", "comes with a later release"),
-        (plain("mode: approve"), 9, 11, "mode", "not-yet", "comes with a later release"),
-        (plain("mode: [{mode: auto}]"), 9, 11, "mode", "not-yet", "comes with a later release"),
-        (plain("guard: {breaker: {failures: 3, per: 1h, reset: manual}}"), 9, 13, "guard.breaker", "not-yet", "later"),
-        (plain("guard: {blast_radius: {targets: 3, per: 1h}}"), 9, 13, "guard.blast_radius", "not-yet", "later"),
-        (plain("guard: {episodes: {at_least: 3, per: 1h}}"), 9, 13, "guard.episodes", "not-yet", "later"),
+        # schedules, windows, ladders, reverts
         (
-            plain("revert: {after: 1h, steps: [{uses: fly.logs, with: {app: x}}]}"),
-            9,
-            5,
-            "revert",
-            "not-yet",
-            "comes with a later release",
+            plain("schedule: '0 4 * * *'", match=""),
+            4,
+            13,
+            "target",
+            "unknown-name",
+            "a rule with `schedule` has no alert",
         ),
+        (plain("schedule: '61 4 * * *'", match="", target="disk"), 8, 15, "schedule", "bad-value", "61"),
+        (
+            plain("schedule: {cron: '0 4 * * *', timezone: Berlin}", match="", target="disk"),
+            8,
+            15,
+            "schedule",
+            "bad-value",
+            "Berlin",
+        ),
+        (
+            plain("for: 5m\nschedule: '0 4 * * *'", match="", target="disk"),
+            8,
+            10,
+            "for",
+            "bad-value",
+            "speaks of an alert",
+        ),
+        (plain("guard: {breaker: {failures: 3, per: 1h}}"), 9, 22, "guard.breaker.reset", "missing-key", "reset"),
+        (
+            plain("guard: {blast_radius: {fraction: 0.5, per: 1h}}"),
+            9,
+            27,
+            "guard.blast_radius",
+            "bad-value",
+            "go together",
+        ),
+        (plain("guard: {blast_radius: {per: 1h}}"), 9, 27, "guard.blast_radius", "bad-value", "give `targets`"),
+        (
+            plain("guard: {episodes: {at_least: 3, at_most: 2, per: 1h}}"),
+            9,
+            23,
+            "guard.episodes",
+            "bad-value",
+            "always",
+        ),
+        (plain("mode: [{during: night}]"), 9, 12, "mode[0].mode", "missing-key", "mode"),
+        (plain("mode: []"), 9, 11, "mode", "bad-value", "at least 1"),
+        (plain("revert: {steps: [{uses: fly.logs, with: {app: x}}]}"), 9, 13, "revert", "bad-value", "never come"),
+        (plain("ladder: [{steps: [{uses: fly.logs, with: {app: x}}]}]"), 9, 13, "ladder", "bad-value", "has both"),
     ],
 )
 def test_a_fault_has_its_place_and_says_what_is_wrong(

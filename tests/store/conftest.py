@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from remediator.store.sqlite import SqliteStore, open_store
+from remediator.store.protocol import Store
+from remediator.store.sqlite import open_memory, open_store
 
 
-@pytest.fixture(params=["sqlite"])
-async def store(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[SqliteStore]:
+@pytest.fixture(params=["sqlite", "memory"])
+async def store(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     """An empty store."""
-    opened = open_store(tmp_path / "store.db")
+    opened: Store = open_store(tmp_path / "store.db") if request.param == "sqlite" else open_memory()
     yield opened
     await opened.close()

@@ -7,6 +7,7 @@ from typing import Any
 from remediator.model.alert import Episode, Notification
 from remediator.model.run import Event, EventKind, Mode, Run, State
 from remediator.model.story import Story
+from remediator.store.protocol import Decided, Store, Transaction
 
 NOW = 1_795_000_000.0
 
@@ -66,3 +67,16 @@ def notification(number: int) -> Notification:
 def event(number: int, run_id: str | None = None) -> Event:
     """Make a line of history."""
     return Event(at=NOW + number, kind=EventKind.NOTIFICATION, run=run_id, data={"number": number})
+
+
+async def put(store: Store, *stories: Story) -> None:
+    """Keep runs, with the alert that opened each."""
+
+    async def script(tx: Transaction) -> None:
+        await tx.save_episodes([each.alert for each in stories], [], [])
+        await tx.add(stories)
+        await tx.add_decisions(
+            [Decided(each.alert.id, each.run.rule, each.run.id, NOW, each.run.target) for each in stories]
+        )
+
+    await store.transact(script)

@@ -1,18 +1,18 @@
-"""What every store promises: the suite runs over each of them."""
+"""What every store promises of alerts and runs: the suite runs over each of them."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
-from samples import NOW, admitted, episode, event, notification, run, story
+from msgspec.structs import replace
+from samples import NOW, episode, event, put, run, story
 
 from remediator.errors import StaleLease, StoreError
-from remediator.model.books import Allowance, Question
+from remediator.model.alert import Episode
 from remediator.model.run import (
-    Control,
-    ControlKind,
     Mode,
+    Origin,
     Phase,
     Priority,
     Reason,
@@ -21,18 +21,7 @@ from remediator.model.run import (
     StepState,
 )
 from remediator.model.story import Story
-from remediator.store.protocol import Decided, RunFilter, Store, Transaction
-
-
-async def put(store: Store, *stories: Story) -> None:
-    async def script(tx: Transaction) -> None:
-        await tx.save_episodes([each.alert for each in stories], [], [])
-        await tx.add(stories)
-        await tx.add_decisions(
-            [Decided(each.alert.id, each.run.rule, each.run.id, NOW, each.run.target) for each in stories]
-        )
-
-    await store.transact(script)
+from remediator.store.protocol import Decided, Store, Transaction
 
 
 async def test_the_newest_episode_of_a_fingerprint_is_given_as_it_was_kept(store: Store) -> None:
@@ -65,6 +54,52 @@ async def test_one_rule_and_target_have_one_open_run_by_constraint(store: Store)
     with pytest.raises(StoreError):
         await store.transact(lambda tx: tx.add([story(2, target="app1")]))
     await store.transact(lambda tx: tx.add([story(3, target="app1", rule="other")]))
+    await store.transact(lambda tx: tx.add([story(4, target="app1", origin=Origin.REVERT)]))
+    await store.transact(lambda tx: tx.add([story(n, target="app1", origin=Origin.NOTICE) for n in (5, 6)]))
+
+
+async def test_a_drill_may_be_open_beside_the_run_that_is_in_earnest(store: Store) -> None:
+    """And there is one of each, by constraint; a dry run is no drill."""
+    await put(store, story(1), story(2, target="app1", drill=True))
+    for changes in ({"drill": True}, {"mode": Mode.DRY_RUN}):
+        with pytest.raises(StoreError):
+            await store.transact(lambda tx, changes=changes: tx.add([story(3, target="app1", **changes)]))
+    live, drill = [await store.view(lambda tx, d=d: tx.open_run("restart", "app1", drill=d)) for d in (False, True)]
+    assert live is not None
+    assert drill is not None
+    assert (live.id, drill.id) == (run(1).id, run(2).id)
+
+
+async def test_one_rule_and_target_have_one_waiting_revert_by_constraint(store: Store) -> None:
+    """One that has begun is no longer in the way; a drill's is another."""
+    revert = {"origin": Origin.REVERT, "target": "app1", "reverts": run(9).id, "reason": Reason.REVERT}
+    await put(store, story(1, **revert), story(2, drill=True, **revert))
+    with pytest.raises(StoreError):
+        await store.transact(lambda tx: tx.add([story(3, **revert)]))
+    await store.transact(lambda tx: tx.add([story(4, **revert, state=State.RUNNING)]))
+    assert await store.view(lambda tx: tx.open_run("restart", "app1")) is None
+    for drill, number in ((False, 1), (True, 2)):
+        found = await store.view(lambda tx, drill=drill: tx.waiting_revert("restart", "app1", drill=drill))
+        assert found == run(number, drill=drill, **revert)
+    assert await store.view(lambda tx: tx.waiting_revert("restart", "app2", drill=False)) is None
+
+
+async def test_a_waiting_run_is_amended_over_the_head_of_who_holds_it(store: Store) -> None:
+    """A newer success moves the revert; the worker that was looking at it has lost it."""
+    revert = run(1, origin=Origin.REVERT, reverts=run(8).id, revert_at=NOW)
+    await store.transact(lambda tx: tx.add([Story(revert, episode(1))]))
+    (held,) = await store.transact(lambda tx: tx.claim("a", NOW, NOW + 60, 1))
+    later = replace(held.run, reverts=run(9).id, revert_at=NOW + 600, due_at=NOW + 600)
+    await store.transact(lambda tx: tx.amend(later))
+    with pytest.raises(StaleLease):
+        await store.transact(lambda tx: tx.save(held, "a", None))
+    found = await store.view(lambda tx: tx.waiting_revert("restart", "app1", drill=False))
+    assert found == replace(later, fence=held.run.fence + 1)
+    (again,) = await store.transact(lambda tx: tx.claim("b", NOW + 600, NOW + 660, 1))
+    assert again.run.reverts == run(9).id
+    await store.transact(lambda tx: tx.save(again.move(State.RUNNING, NOW + 600), "b", NOW + 660))
+    with pytest.raises(StaleLease, match="begun"):
+        await store.transact(lambda tx: tx.amend(later))
 
 
 async def test_a_lock_has_one_live_holder_by_constraint(store: Store) -> None:
@@ -221,123 +256,84 @@ async def test_runs_of_an_episode_are_the_open_ones_and_the_planned_that_are_wat
     assert [each.id for each in await store.view(lambda tx: tx.runs_of([2]))] == []
 
 
-# -- books --
+async def test_the_open_revert_of_a_run_belongs_to_its_episodes(store: Store) -> None:
+    """Their resolving is what it may be waiting for, long after the run itself has closed."""
+    done = {"state": State.SUCCEEDED, "ended_at": NOW, "due_at": None}
+    await put(store, story(1, **done), story(2, **done))
+    reverts = [
+        run(3, opened_by=None, origin=Origin.REVERT, reverts=run(1).id),
+        run(4, opened_by=None, origin=Origin.REVERT, reverts=run(2).id, **done),
+    ]
+    await store.transact(lambda tx: tx.add([Story(each, episode(0)) for each in reverts]))
+    assert await store.view(lambda tx: tx.runs_of([1, 2])) == reverts[:1]
+    assert (await store.view(lambda tx: tx.watch(run(3).id))).firing == 0
 
 
-def question(**changes: object) -> Question:
-    return Question(**{"run": "me", "rule": "restart", "target": "app1", "dry": False, **changes})  # type: ignore[arg-type]
+async def test_a_run_that_no_alert_opened_has_what_it_was_given_in_its_place(store: Store) -> None:
+    """Its labels, or none."""
+    by_hand = run(1, opened_by=None, origin=Origin.HAND, given={"app": "web"})
+    scheduled = run(2, opened_by=None, origin=Origin.SCHEDULE)
+    await store.transact(lambda tx: tx.add([Story(each, episode(0)) for each in (by_hand, scheduled)]))
+    stories = [await store.view(lambda tx, each=each: tx.run(each.id)) for each in (by_hand, scheduled)]
+    for found, kept, labels in zip(stories, (by_hand, scheduled), ({"app": "web"}, {}), strict=True):
+        assert found is not None
+        assert found.run == kept
+        assert found.alert == Episode(
+            id=0, fingerprint="", labels=labels, annotations={}, generator_url="", starts_at=NOW, first_seen=NOW,
+            last_seen=NOW, ended_at=None,
+        )  # fmt: skip
 
 
-async def test_the_books_know_the_last_run_of_the_rule_on_the_target(store: Store) -> None:
-    """One that never started a step doesn't count, nor one elsewhere."""
+async def test_open_episodes_are_counted_by_alert(store: Store) -> None:
+    """Those that are closed or another's don't count."""
+    await store.transact(lambda tx: tx.save_episodes([episode(1), episode(2, ended_at=NOW), episode(3)], [], []))
+    asked = [episode(n).fingerprint for n in (1, 2, 9)]
+    assert await store.view(lambda tx: tx.count_open(asked)) == 1
+
+
+async def test_it_is_known_since_when_so_many_distinct_alerts_have_begun(store: Store) -> None:
+    """An alert that flaps counts once, by its newest episode."""
+    begun = [(1, "a"), (2, "b"), (3, "a"), (5, "a"), (7, "c")]
+    episodes = [episode(n, fingerprint=name, first_seen=NOW + n, ended_at=NOW + n) for n, name in begun]
+    await store.transact(lambda tx: tx.save_episodes(episodes, [], []))
+
+    async def at(newest: int, after: float | None) -> float | None:
+        return await store.view(lambda tx: tx.begun_at(newest, after))
+
+    assert [await at(n, None) for n in (1, 2, 3, 4)] == [NOW + 7, NOW + 5, NOW + 2, None]
+    assert [await at(n, NOW + 2) for n in (1, 2, 3)] == [NOW + 7, NOW + 5, None]
+    assert await at(1, NOW + 7) is None
+
+
+async def test_what_a_storm_refused_is_taken_up_once_more_where_it_still_fires(store: Store) -> None:
+    """A bounded number at a time; what was refused before, by another guard, or a second time, is left alone."""
+    refused = {"state": State.BLOCKED, "reason": Reason.STORM, "ended_at": NOW, "due_at": None}
     await put(
         store,
-        admitted(1, NOW),
-        admitted(2, NOW + 50, target="app1"),
-        admitted(3, NOW + 60, target="app1", started_at=None),
-        admitted(4, NOW + 70),
+        *(story(n, **refused) for n in range(1, 8)),
+        story(8, **{**refused, "ended_at": NOW - 60}),
+        story(9, **{**refused, "reason": Reason.LIMIT}),
+        story(10, **refused, second_chance=True),
+        story(11, reason=Reason.STORM),
     )
-    assert (await store.view(lambda tx: tx.books(question()))).last_ended_at == NOW + 51
+    await store.transact(lambda tx: tx.save_episodes([], [], [(n, NOW + 1) for n in (1, 2, 3, 5)]))
+    given = []
+    while chances := await store.transact(lambda tx: tx.second_chances(NOW - 1, 2)):
+        assert len(chances) <= 2
+        given += chances
+    assert [(rule, each.id) for rule, each in given] == [("restart", n) for n in (4, 6, 7)]
+    decided = await store.view(lambda tx: tx.decided(range(1, 12)))
+    assert {number for number, _ in decided} == {1, 2, 3, 5, 8, 9, 10, 11}
 
 
-async def test_live_books_do_not_see_dry_entries_and_dry_books_see_both(store: Store) -> None:
-    """Dry-run uses up nothing of the live books."""
-    await put(store, admitted(1, NOW), admitted(2, NOW + 50, target="app1", mode=Mode.DRY_RUN))
-    assert (await store.view(lambda tx: tx.books(question()))).last_ended_at == NOW + 1
-    assert (await store.view(lambda tx: tx.books(question(dry=True)))).last_ended_at == NOW + 51
+async def test_all_alerts_of_a_run_that_a_storm_refused_have_their_second_chance(store: Store) -> None:
+    """However many there are, some at a time."""
+    await put(store, story(1, state=State.BLOCKED, reason=Reason.STORM, ended_at=NOW, due_at=None))
 
+    async def join(tx: Transaction) -> None:
+        await tx.save_episodes([episode(n) for n in range(2, 6)], [], [])
+        await tx.add_decisions([Decided(n, "restart", run(1).id, NOW, "app1") for n in range(2, 6)])
 
-async def test_the_books_tell_since_when_a_limit_is_full(store: Store) -> None:
-    """By rule, by rule and target, and over all rules."""
-    await put(store, admitted(1, NOW), admitted(2, NOW + 10), admitted(3, NOW + 20, rule="other"))
-    asked = question(
-        allowances=(
-            Allowance(2, 3600, rule="restart"),
-            Allowance(3, 3600, rule="restart"),
-            Allowance(1, 3600, rule="restart", target="app2"),
-            Allowance(3, 3600),
-        )
-    )
-    assert (await store.view(lambda tx: tx.books(asked))).full_since == (NOW, None, NOW + 10, NOW)
-
-
-async def test_the_books_name_who_holds_the_lock_and_how_many_are_at_work(store: Store) -> None:
-    """The asker itself doesn't count as a holder."""
-    await put(store, story(1, state=State.RUNNING, lock="db"), story(2, state=State.VERIFYING))
-    books = await store.view(lambda tx: tx.books(question(lock="db")))
-    assert (books.lock_holder, books.at_work) == (run(1).id, 2)
-    assert (await store.view(lambda tx: tx.books(question(lock="db", run=run(1).id)))).lock_holder is None
-
-
-async def test_the_books_give_what_fires_by_name_or_all_of_it(store: Store) -> None:
-    """A guard that names its alert doesn't read every alert."""
-    other = episode(2, labels={"alertname": "DatabaseDown"})
-    await store.transact(lambda tx: tx.save_episodes([episode(1), other], [], []))
-    assert (await store.view(lambda tx: tx.books(question(firing=("DatabaseDown",))))).firing == (other.labels,)
-    assert len((await store.view(lambda tx: tx.books(question(firing=(None,))))).firing) == 2
-
-
-# -- waking, controls, history --
-
-
-async def test_a_closing_run_wakes_what_waited_for_it(store: Store) -> None:
-    """Its rule and target, its lock, and one for its place: the most urgent."""
-    await put(
-        store,
-        story(1, target=None, reason=Reason.BUSY, due_at=None),
-        story(2, rule="other", reason=Reason.LOCK, due_at=NOW + 99),
-        story(3, rule="a", reason=Reason.MAX_RUNNING, due_at=None),
-        story(4, rule="b", reason=Reason.MAX_RUNNING, due_at=None, priority=Priority.P0),
-        story(5, rule="c", reason=Reason.PAUSED, due_at=None),
-    )
-    closed = run(9, state=State.SUCCEEDED, ended_at=NOW, lock="db")
-    await store.transact(lambda tx: tx.wake_waiting(closed, True, NOW))
-    due = await store.transact(lambda tx: tx.claim("a", NOW, NOW + 60, 10))
-    assert {each.run.id for each in due} == {run(1).id, run(2).id, run(4).id}
-
-
-async def test_controls_are_in_force_until_lifted_or_over(store: Store) -> None:
-    """Those laid on one run concern that run alone."""
-    pause = Control("c1", ControlKind.PAUSE, NOW, "ann", "deploy")
-    short = Control("c2", ControlKind.PAUSE, NOW, "ann", "lunch", until=NOW + 60)
-    cancel = Control("c3", ControlKind.CANCEL, NOW, "ann", "", run="r1")
-    for control in (pause, short, cancel):
-        await store.transact(lambda tx, control=control: tx.lay(control))
-    assert [each.id for each in await store.view(lambda tx: tx.controls(NOW, "r1"))] == ["c1", "c2", "c3"]
-    assert [each.id for each in await store.view(lambda tx: tx.controls(NOW + 61))] == ["c1"]
-    lifted = Control("c1", ControlKind.PAUSE, NOW, "ann", "deploy", lifted_at=NOW + 5, lifted_by="bob")
-    await store.transact(lambda tx: tx.lift(lifted))
-    assert await store.view(lambda tx: tx.controls(NOW + 61)) == []
-
-
-async def test_rules_are_kept_by_hash(store: Store) -> None:
-    """A run can go on with the rule it began with."""
-    await store.transact(lambda tx: tx.keep_rules({"h": {"name": "restart", "for": "5m"}}, NOW))
-    await store.transact(lambda tx: tx.keep_rules({"h": {"name": "restart", "for": "5m"}}, NOW + 1))
-    assert await store.view(lambda tx: tx.rule_definition("h")) == {"name": "restart", "for": "5m"}
-    assert await store.view(lambda tx: tx.rule_definition("x")) is None
-
-
-async def test_runs_are_listed_newest_first_in_pages(store: Store) -> None:
-    """With filters."""
-    await put(store, *(story(n, rule="a" if n % 2 else "b") for n in range(1, 8)))
-    page = await store.view(lambda tx: tx.runs(RunFilter(limit=3)))
-    assert [each.id for each in page] == [run(7).id, run(6).id, run(5).id]
-    rest = await store.view(lambda tx: tx.runs(RunFilter(before=page[-1].id)))
-    assert len(rest) == 4
-    assert len(await store.view(lambda tx: tx.runs(RunFilter(rule="b", state=State.WAITING)))) == 3
-    assert await store.view(lambda tx: tx.runs(RunFilter(since=NOW + 1))) == []
-    assert await store.view(lambda tx: tx.open_counts()) == {State.WAITING: 7}
-
-
-async def test_pruning_forgets_what_is_old_and_keeps_the_chain_whole(store: Store) -> None:
-    """An alert that still fires stays taken up, however old its run is."""
-    await put(store, admitted(1, NOW), admitted(2, NOW))
-    await store.transact(lambda tx: tx.save_episodes([], [], [(2, NOW + 2)]))
-    await store.transact(lambda tx: tx.add_notifications([notification(1)]))
-    await store.transact(lambda tx: tx.append([event(n) for n in range(5)]))
-    gone = await store.transact(lambda tx: tx.prune(runs=NOW + 100, notifications=NOW + 1, events=NOW + 2.5))
-    assert gone == 1 + 2 + 1 + 3  # a body, two runs, one closed episode, three events
-    assert await store.view(lambda tx: tx.decided([1, 2])) == {(1, "restart")}
-    await store.transact(lambda tx: tx.append([event(9)]))
-    assert [each.seq for each in await store.view(lambda tx: tx.events(0, 10))] == [4, 5, 6]
+    await store.transact(join)
+    given = [len(await store.transact(lambda tx: tx.second_chances(NOW, 2))) for _ in range(4)]
+    assert given == [2, 2, 1, 0]

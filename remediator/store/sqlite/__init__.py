@@ -1,6 +1,10 @@
-"""The embedded store: `store` runs scripts on the writing thread, `file` opens and verifies; the SQL is in the row classes."""
+"""The embedded store: `store` runs scripts on the writing thread, `memory` without one; `file` opens and verifies.
+
+The SQL is in the row classes.
+"""
 
 from remediator.store.sqlite.file import audit, open_store
+from remediator.store.sqlite.memory import MemoryStore, open_memory
 from remediator.store.sqlite.store import SqliteStore
 
-__all__ = ["SqliteStore", "audit", "open_store"]
+__all__ = ["MemoryStore", "SqliteStore", "audit", "open_memory", "open_store"]

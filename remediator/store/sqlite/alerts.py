@@ -98,6 +98,25 @@ class AlertRows(Rows):
         )  # fmt: skip
         return [read_episode(row) for row in rows]
 
+    async def count_open(self, fingerprints: Collection[str]) -> int:
+        (count,) = self._one(
+            "SELECT count(*) FROM episodes WHERE ended_at IS NULL AND fingerprint IN (SELECT value FROM json_each(?))",
+            _encode(list(fingerprints)).decode(),
+        )
+        return int(count)
+
+    async def begun_at(self, newest: int, after: Timestamp | None) -> Timestamp | None:
+        # Ids grow with `first_seen`, so a walk back by id meets each alert's newest episode first, and ends with the span.
+        seen: set[str] = set()
+        rows = self.connection.execute("SELECT fingerprint, first_seen FROM episodes ORDER BY id DESC")
+        for fingerprint, first_seen in rows:
+            if after is not None and first_seen <= after:
+                break
+            seen.add(fingerprint)
+            if len(seen) == newest:
+                return float(first_seen)
+        return None
+
     async def firing(self, name: str | None = None) -> Sequence[Episode]:
         where, values = ("AND alertname = ?", (name,)) if name is not None else ("", ())
         return [
@@ -123,8 +142,10 @@ class AlertRows(Rows):
 
     async def release_deferred(self, rule: str, target: str) -> Sequence[Episode]:
         released = self._all(
-            "DELETE FROM decisions WHERE run IS NULL AND rule = ? AND target = ? RETURNING episode", rule, target
-        )
+            "DELETE FROM decisions INDEXED BY deferred_decisions "
+            "WHERE run IS NULL AND rule = ? AND target = ? RETURNING episode",
+            rule, target,
+        )  # fmt: skip
         if not released:
             return []
         rows = self._all(
@@ -134,12 +155,47 @@ class AlertRows(Rows):
         return [read_episode(row) for row in rows]
 
     async def hand_over(self, run: str, to: str) -> None:
-        self.connection.execute("UPDATE decisions SET run = ? WHERE run = ?", (to, run))
+        self.connection.execute(
+            "UPDATE decisions SET run = ?1, target = coalesce(target, (SELECT target FROM runs WHERE id = ?1)) "
+            "WHERE run = ?2",
+            (to, run),
+        )
 
     async def release(self, run: str) -> Sequence[Episode]:
         firing = self._decided_episodes("decisions.run = ? AND ended_at IS NULL", run)
         self.connection.execute("DELETE FROM decisions WHERE run = ?", (run,))
         return firing
+
+    async def name_target(self, run: str, target: str) -> None:
+        self.connection.execute("UPDATE decisions SET target = ?1 WHERE run = ?2 AND target IS NOT ?1", (target, run))
+
+    async def second_chances(self, since: Timestamp, limit: int) -> Sequence[tuple[str, Episode]]:
+        # `storm_at` is cleared on every run that is done with, so that the next call doesn't meet it again: a storm may
+        # have refused a hundred thousand.
+        chances: list[tuple[str, Episode]] = []
+        while not chances:
+            refused = self._all("SELECT id FROM runs WHERE storm_at >= ? ORDER BY storm_at LIMIT ?", since, limit)
+            if not refused:
+                break
+            runs = _encode([run for (run,) in refused]).decode()
+            columns = ", ".join(f"episodes.{column}" for column in EPISODE.split(", "))
+            rows = self._all(
+                f"SELECT {columns}, decisions.rule FROM decisions JOIN episodes ON episodes.id = decisions.episode "  # noqa: S608
+                "WHERE run IN (SELECT value FROM json_each(?)) AND ended_at IS NULL ORDER BY episodes.id LIMIT ?",
+                runs, limit,
+            )  # fmt: skip
+            chances = [(row[-1], read_episode(row)) for row in rows]
+            self.connection.execute(
+                "DELETE FROM decisions WHERE (episode, rule) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+                (_encode([(episode.id, rule) for rule, episode in chances]).decode(),),
+            )
+            self.connection.execute(
+                "UPDATE runs SET storm_at = NULL WHERE id IN (SELECT value FROM json_each(?)) AND NOT EXISTS "
+                "(SELECT 1 FROM decisions JOIN episodes ON episodes.id = decisions.episode "
+                "WHERE decisions.run = runs.id AND episodes.ended_at IS NULL)",
+                (runs,),
+            )
+        return chances
 
     def _decided_episodes(self, where: str, *values: Any) -> list[Episode]:
         columns = ", ".join(f"episodes.{column}" for column in EPISODE.split(", "))

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from remediator.model.run import Control, Event
+from remediator.model.run import Book, Control, ControlKind, Event
 from remediator.model.time import Timestamp
 from remediator.store.chain import GENESIS, line_of, link_hash, read_line
 from remediator.store.protocol import StoredEvent
@@ -43,15 +43,28 @@ class HistoryRows(Rows):
 
     async def lay(self, control: Control) -> None:
         self._insert(
-            "controls (id, kind, run, until, lifted_at, body)", 6,
-            [(control.id, control.kind, control.run, control.until, control.lifted_at, _encode(control).decode())],
+            "controls (id, kind, run, rule, book, until, lifted_at, body)", 8,
+            [
+                (
+                    control.id, control.kind, control.run, control.rule, control.book, control.until, control.lifted_at,
+                    _encode(control).decode(),
+                )
+            ],
         )  # fmt: skip
 
-    async def lift(self, control: Control) -> None:
+    async def alter(self, control: Control) -> None:
         self.connection.execute(
-            "UPDATE controls SET lifted_at = ?, body = ? WHERE id = ?",
-            (control.lifted_at, _encode(control).decode(), control.id),
+            "UPDATE controls SET until = ?, lifted_at = ?, body = ? WHERE id = ?",
+            (control.until, control.lifted_at, _encode(control).decode(), control.id),
         )
+
+    async def last_lifted(self, kind: ControlKind, rule: str | None, book: Book) -> Timestamp | None:
+        row = self._one(
+            "SELECT lifted_at FROM controls WHERE kind = ? AND book = ? AND rule IS ? AND lifted_at IS NOT NULL "
+            "AND run IS NULL AND body ->> 'target' IS NULL ORDER BY lifted_at DESC LIMIT 1",
+            kind, book, rule,
+        )  # fmt: skip
+        return None if row is None else row[0]
 
     async def keep_rules(self, definitions: Mapping[str, Mapping[str, Any]], now: Timestamp) -> None:
         rows = [(key, now, _encode(definition).decode()) for key, definition in definitions.items()]

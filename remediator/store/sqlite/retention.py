@@ -27,14 +27,18 @@ class RetentionRows(Rows):
                 "(SELECT seq FROM notifications ORDER BY seq LIMIT ?)",
                 notifications, _AT_ONCE,
             )
+            + self._change("DELETE FROM controls WHERE run IS NULL AND lifted_at IS NULL AND until < ?", runs)
             + self._prune_runs(runs)
             + self._prune_events(events)
         )  # fmt: skip
 
     def _prune_runs(self, before: Timestamp) -> int:
+        # A run whose change is still to be taken back stays as long as its revert is open.
         old = self._all(
-            "SELECT id FROM runs WHERE id < ? AND ended_at < ? ORDER BY id LIMIT ?", id_floor(before), before, _AT_ONCE
-        )
+            "SELECT id FROM runs WHERE id < ? AND ended_at < ? AND NOT EXISTS (SELECT 1 FROM runs AS later "
+            "WHERE later.reverts = runs.id AND later.ended_at IS NULL) ORDER BY id LIMIT ?",
+            id_floor(before), before, _AT_ONCE,
+        )  # fmt: skip
         for (run,) in old:
             self._change("DELETE FROM steps WHERE run = ?", run)
             self._change("DELETE FROM controls WHERE run = ?", run)

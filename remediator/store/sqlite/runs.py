@@ -1,4 +1,4 @@
-"""The SQL of runs and their steps: books, claims, leases, waking."""
+"""The SQL of runs and their steps: claims, leases, waking."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ from msgspec.structs import replace
 
 from remediator.errors import StaleLease
 from remediator.model.alert import Episode
-from remediator.model.books import Allowance, Books, Question
 from remediator.model.identity import id_floor
 from remediator.model.run import Priority, Reason, Run, State, Step
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
 from remediator.store.protocol import OpenRun, RunFilter, Watch
-from remediator.store.sqlite.alerts import EPISODE, AlertRows, read_episode
+from remediator.store.sqlite.alerts import EPISODE, read_episode
+from remediator.store.sqlite.books import BookRows
 from remediator.store.sqlite.history import HistoryRows
 
 _RUN_COLUMNS = (
-    "id", "rule", "target", "state", "reason", "dry", "priority", "admitted_at", "started_at", "ended_at", "lock",
-    "worker", "due_at", "fence", "body",
+    "id", "rule", "origin", "target", "state", "reason", "book", "priority", "rung", "admitted_at", "started_at",
+    "ended_at", "failed_at", "storm_at", "lock", "reverts", "worker", "due_at", "fence", "body",
 )  # fmt: skip
-_SET_RUN = ", ".join(f"{column} = ?" for column in _RUN_COLUMNS[2:])
+_FIXED = 3  # columns that never change: the first ones
+_SET_RUN = ", ".join(f"{column} = ?" for column in _RUN_COLUMNS[_FIXED:])
 _UPDATE_RUN = f"UPDATE runs SET {_SET_RUN} WHERE id = ? AND fence = ? AND worker = ?"  # noqa: S608 - our own names
+_SET_AMENDED = _SET_RUN.replace("fence = ?", "fence = max(fence, ?) + 1")
+_AMEND_RUN = f"UPDATE runs SET {_SET_AMENDED} WHERE id = ? AND state = 'waiting'"  # noqa: S608
 
 _EARLIEST = [
     f"((SELECT min(due_at) FROM runs WHERE priority = '{each}' AND due_at IS NOT NULL AND ended_at IS NULL))"  # noqa: S608
     for each in Priority
 ]
+_EARLIEST.append("((SELECT min(due_at) FROM timers))")
 _NEXT_DUE = f"SELECT min(column1) FROM (VALUES {', '.join(_EARLIEST)})"  # noqa: S608
 
 _encode = msgspec.json.encode
@@ -37,24 +41,27 @@ _run_decoder = msgspec.json.Decoder(Run)
 _step_decoder = msgspec.json.Decoder(Step)
 
 
-class RunRows(AlertRows, HistoryRows):
+class RunRows(BookRows, HistoryRows):
     """Runs, with what they were opened by and what is told of them."""
 
     # -- runs --
 
-    async def open_run(self, rule: str, target: str) -> OpenRun | None:
+    async def open_run(self, rule: str, target: str, *, drill: bool = False) -> OpenRun | None:
         row = self._one(
             "SELECT id, state != 'waiting' OR body ->> 'ending' IS NOT NULL FROM runs "
-            "WHERE rule = ? AND target = ? AND ended_at IS NULL",
-            rule, target,
+            "WHERE rule = ? AND target = ? AND (book = 'drill') = ? AND ended_at IS NULL "
+            "AND origin NOT IN ('revert', 'notice')",
+            rule, target, drill,
         )  # fmt: skip
         return None if row is None else OpenRun(id=row[0], rule=rule, target=target, begun=bool(row[1]))
 
     async def runs_of(self, episodes: Collection[int]) -> Sequence[Run]:
         rows = self._all(
-            "SELECT body, due_at, fence FROM runs WHERE id IN (SELECT run FROM decisions WHERE episode IN "
+            "WITH theirs (run) AS (SELECT DISTINCT run FROM decisions WHERE episode IN "
             "(SELECT value FROM json_each(?)) AND run IS NOT NULL) "
-            "AND (ended_at IS NULL OR (state = 'planned' AND body ->> 'healed_at' IS NULL))",
+            "SELECT body, due_at, fence FROM runs WHERE id IN (SELECT run FROM theirs) "
+            "AND (ended_at IS NULL OR (state = 'planned' AND body ->> 'healed_at' IS NULL)) UNION ALL "
+            "SELECT body, due_at, fence FROM runs WHERE reverts IN (SELECT run FROM theirs) AND ended_at IS NULL",
             _encode(list(episodes)).decode(),
         )
         return [_run(row) for row in rows]
@@ -68,53 +75,21 @@ class RunRows(AlertRows, HistoryRows):
         )
         return Watch(firing=firing, first_seen=first_seen, lost=lost)
 
+    async def waiting_revert(self, rule: str, target: str, *, drill: bool) -> Run | None:
+        row = self._one(
+            "SELECT body, due_at, fence FROM runs "
+            "WHERE rule = ? AND target = ? AND (book = 'drill') = ? AND origin = 'revert' AND state = 'waiting'",
+            rule, target, drill,
+        )  # fmt: skip
+        return None if row is None else _run(row)
+
+    async def amend(self, run: Run) -> None:
+        row = _row(run, None, run.due_at)
+        if self.connection.execute(_AMEND_RUN, (*row[_FIXED:], run.id)).rowcount != 1:
+            raise StaleLease(f"run {run.id} has begun or ended: it can't be amended any more")
+
     async def alerts_of(self, run: str) -> Sequence[Episode]:
         return self._decided_episodes("decisions.run = ?", run)
-
-    async def books(self, question: Question) -> Books:
-        live = "" if question.dry else "AND dry = 0"
-        last = self._one(
-            f"SELECT ended_at FROM runs WHERE rule = ? AND target = ? AND admitted_at IS NOT NULL {live} "  # noqa: S608
-            "AND started_at IS NOT NULL AND ended_at IS NOT NULL ORDER BY admitted_at DESC LIMIT 1",
-            question.rule, question.target,
-        )  # fmt: skip
-        holder = None
-        if question.lock is not None:
-            holder = self._one(
-                f"SELECT id FROM runs WHERE lock = ? AND ended_at IS NULL AND id != ? {live}",  # noqa: S608
-                question.lock, question.run,
-            )  # fmt: skip
-        (at_work,) = self._one(
-            f"SELECT count(*) FROM runs WHERE ended_at IS NULL AND state IN ('running', 'verifying') {live}"  # noqa: S608
-        )
-        (in_line,) = self._one(
-            "SELECT count(*) FROM runs WHERE ended_at IS NULL AND state = 'waiting' AND reason = 'max_running' "  # noqa: S608
-            f"AND (priority < ? OR (priority = ? AND id < ?)) {live}",
-            question.priority, question.priority, question.run,
-        )  # fmt: skip
-        firing = [await self.firing(name) for name in question.firing]
-        return Books(
-            last_ended_at=None if last is None else last[0],
-            full_since=tuple(self._full_since(each, live) for each in question.allowances),
-            lock_holder=None if holder is None else holder[0],
-            at_work=at_work,
-            in_line=in_line,
-            firing=tuple(episode.labels for some in firing for episode in some),
-        )
-
-    def _full_since(self, allowance: Allowance, live: str) -> Timestamp | None:
-        where = ""
-        values: list[Any] = []
-        for column, value in (("rule", allowance.rule), ("target", allowance.target)):
-            if value is not None:
-                where += f" AND {column} = ?"
-                values.append(value)
-        row = self._one(
-            f"SELECT admitted_at FROM runs WHERE admitted_at IS NOT NULL {where} {live} "  # noqa: S608
-            "ORDER BY admitted_at DESC LIMIT 1 OFFSET ?",
-            *values, allowance.count - 1,
-        )  # fmt: skip
-        return None if row is None else row[0]
 
     async def add(self, stories: Sequence[Story], worker: str | None = None) -> None:
         rows = [_row(story.run, worker, story.run.due_at) for story in stories]
@@ -126,7 +101,7 @@ class RunRows(AlertRows, HistoryRows):
     async def save(self, story: Story, worker: str, keep: Timestamp | None) -> None:
         run = story.run
         row = _row(run, None if keep is None else worker, run.due_at if keep is None else keep)
-        changed = self.connection.execute(_UPDATE_RUN, (*row[2:], run.id, run.fence, worker)).rowcount
+        changed = self.connection.execute(_UPDATE_RUN, (*row[_FIXED:], run.id, run.fence, worker)).rowcount
         if changed != 1:
             raise StaleLease(f"run {run.id} has passed to another worker")
         self._save_steps(story)
@@ -199,8 +174,8 @@ class RunRows(AlertRows, HistoryRows):
     async def wake_held(self, now: Timestamp) -> None:
         self.connection.execute(
             "UPDATE runs SET due_at = ? WHERE worker IS NULL AND ended_at IS NULL "
-            "AND (reason = ? OR due_at IS NULL OR state != 'waiting')",
-            (now, Reason.PAUSED),
+            "AND (reason IN (?, ?, ?) OR due_at IS NULL OR state != 'waiting' OR origin = 'revert')",
+            (now, Reason.PAUSED, Reason.BREAKER, Reason.STORM),
         )
 
     async def wake_waiting(self, closed: Run, place_free: bool, now: Timestamp) -> int:
@@ -219,7 +194,7 @@ class RunRows(AlertRows, HistoryRows):
         return woken
 
     async def next_due(self) -> Timestamp | None:
-        # One short index seek for each priority, in one statement.
+        # One short index seek for each priority and one for the timers, in one statement.
         due: Timestamp | None = self._one(_NEXT_DUE)[0]
         return due
 
@@ -229,8 +204,11 @@ class RunRows(AlertRows, HistoryRows):
             return None
         run = _run(row)
         steps = self._all("SELECT body FROM steps WHERE run = ? ORDER BY rung, phase, position, item", run_id)
-        alert = self._one(f"SELECT {EPISODE} FROM episodes WHERE id = ?", run.opened_by)  # noqa: S608
-        return Story(run=run, alert=read_episode(alert), steps=tuple(_step_decoder.decode(body) for (body,) in steps))
+        alert = None
+        if run.opened_by is not None:
+            alert = self._one(f"SELECT {EPISODE} FROM episodes WHERE id = ?", run.opened_by)  # noqa: S608
+        episode = read_episode(alert) if alert is not None else _stand_in(run)
+        return Story(run=run, alert=episode, steps=tuple(_step_decoder.decode(body) for (body,) in steps))
 
     async def runs(self, which: RunFilter) -> Sequence[Run]:
         where = ["1"]
@@ -249,6 +227,8 @@ class RunRows(AlertRows, HistoryRows):
             values.append(which.before)
         if which.open_only:
             where.append("ended_at IS NULL")
+        if not which.notices:
+            where.append("origin != 'notice'")
         rows = self._all(
             f"SELECT body, due_at, fence FROM runs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?",  # noqa: S608
             *values, which.limit,
@@ -265,8 +245,19 @@ def _run(row: Any) -> Run:
     return replace(_run_decoder.decode(body), due_at=due_at, fence=fence)
 
 
+def _stand_in(run: Run) -> Episode:
+    """Make what stands for the alert of a run that no alert opened, or whose alert retention has forgotten."""
+    at = run.created_at
+    return Episode(
+        id=0, fingerprint="", labels=run.given or {}, annotations={}, generator_url="", starts_at=at, first_seen=at,
+        last_seen=at, ended_at=None,
+    )  # fmt: skip
+
+
 def _row(run: Run, worker: str | None, due_at: Timestamp | None) -> tuple[Any, ...]:
+    stormed = run.state is State.BLOCKED and run.reason is Reason.STORM and not run.second_chance
     return (
-        run.id, run.rule, run.target, run.state, run.reason, run.dry, run.priority, run.admitted_at, run.started_at,
-        run.ended_at, run.lock, worker, due_at, run.fence, _encode(run).decode(),
+        run.id, run.rule, run.origin, run.target, run.state, run.reason, run.book, run.priority, run.rung,
+        run.admitted_at, run.started_at, run.ended_at, run.failed_at, run.ended_at if stormed else None, run.lock,
+        run.reverts, worker, due_at, run.fence, _encode(run).decode(),
     )  # fmt: skip

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from remediator.store.sqlite.retention import RetentionRows
 from remediator.store.sqlite.runs import RunRows
+from remediator.store.sqlite.timers import TimerRows
 
 
-class SqliteTransaction(RunRows, RetentionRows):
+class SqliteTransaction(RunRows, TimerRows, RetentionRows):
     """All of the SQL of the embedded store."""

@@ -1,0 +1,35 @@
+"""Laying: the scripts under every control. Each is an event, with its author."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from remediator.model.run import Control, ControlKind, Event, EventKind
+from remediator.model.time import Timestamp, format_duration
+from remediator.store.protocol import Timer, Transaction
+
+STORM_TIMER = "storm"
+
+
+async def lay(tx: Transaction, control: Control, now: Timestamp) -> None:
+    """Lay a control, and say so in the history."""
+    await tx.lay(control)
+    data = {
+        "control": control.id, "kind": control.kind, "rule": control.rule, "target": control.target,
+        "author": control.author, "reason": control.reason, "outcome": control.outcome, "mode": control.mode,
+        "plan_hash": control.plan_hash,
+        "for": None if control.until is None else format_duration(control.until - now),
+    }  # fmt: skip
+    await tx.append([Event(at=now, kind=EventKind.CONTROL_LAID, run=control.run, data=data)])
+
+
+async def lift(tx: Transaction, control: Control, author: str, reason: str, now: Timestamp) -> Control:
+    """Lift a control, say so, and wake what it held."""
+    lifted = replace(control, lifted_at=now, lifted_by=author)
+    await tx.alter(lifted)
+    await tx.wake_held(now)
+    if control.kind is ControlKind.STORM:
+        await tx.set_timer(Timer(STORM_TIMER, now, repr(control.laid_at)))
+    data = {"control": control.id, "kind": control.kind, "author": author, "reason": reason}
+    await tx.append([Event(at=now, kind=EventKind.CONTROL_LIFTED, run=control.run, data=data)])
+    return lifted

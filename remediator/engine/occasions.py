@@ -1,0 +1,69 @@
+"""Occasions: runs that no alert opens. A schedule's, and those that a person proposes by hand or as a drill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec.structs import replace
+
+from remediator.engine.scope import base_scope
+from remediator.errors import RemediatorError
+from remediator.model.identity import new_id
+from remediator.model.run import EventKind, Mode, Origin, Priority, Reason, Run, State
+from remediator.model.story import Story, stand_in
+from remediator.model.time import Timestamp
+from remediator.rules.rule import Rule
+from remediator.rules.standing import Standing
+from remediator.rules.templates import PendingValue, TemplateError, UnsafeValue
+from remediator.store.protocol import Transaction
+
+
+class NotProposed(RemediatorError):
+    """Nothing was proposed, and why."""
+
+
+class Occasion(msgspec.Struct, frozen=True):
+    """What begins a run in an alert's place."""
+
+    origin: Origin
+    given: Mapping[str, str] = {}  # labels
+    author: str | None = None
+    reason: str | None = None
+    drill: bool = False
+
+
+async def propose(tx: Transaction, rule: Rule, occasion: Occasion, standing: Standing, now: Timestamp) -> Story:
+    """Propose a run without an alert; it goes through the same guards.
+
+    Raises NotProposed where the mode is `off`, or an open run is on the same target already.
+    """
+    drill = occasion.drill
+    controls = await tx.controls(now)
+    mode = standing.mode_in_force(rule, 0, None, controls, now)
+    if mode is Mode.OFF:
+        raise NotProposed(f"the mode in force for {rule.name} is off")
+    run = Run(
+        id=new_id(now), rule=rule.name, rule_hash=rule.hash, state=State.WAITING, created_at=now, opened_by=None,
+        origin=occasion.origin, given=occasion.given, mode=mode, drill=drill, due_at=now,
+        reason=Reason.FACTS if rule.facts else None,
+    )  # fmt: skip
+    scope = base_scope(run, stand_in(run), rule, (stand_in(run),), standing.public_url)
+    priority, target = Priority.P2, None
+    try:
+        if rule.priority is not None:
+            priority = Priority(str(rule.priority.render(scope)))
+        if "facts" not in rule.target.names:
+            target = str(rule.target.render(scope)).strip() or None
+    except (TemplateError, UnsafeValue, PendingValue, ValueError):
+        target = None  # its admission says what is wrong
+    if target is not None:
+        there = await tx.open_run(rule.name, target, drill=drill)
+        if there is not None:
+            raise NotProposed(f"run {there.id} of {rule.name} on {target} is open already")
+    story = Story(run=replace(run, priority=priority, target=target), alert=stand_in(run)).tell(
+        EventKind.PROPOSED, now, rule=rule.name, rule_hash=rule.hash, target=target, mode=mode, priority=priority,
+        origin=occasion.origin, drill=drill, author=occasion.author, given_reason=occasion.reason, labels=occasion.given,
+    )  # fmt: skip
+    await tx.add([story])
+    return story
