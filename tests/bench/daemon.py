@@ -71,7 +71,7 @@ def acting(argv: str, name: str = "HighErrorRate", **keys: str) -> str:
 
 @contextmanager
 def remediator(
-    folder: Path, rule_file: str, *allow: str, guard: str = "{limit: off, max_running: off}"
+    folder: Path, rule_file: str, *allow: str, guard: str = "{limit: off, max_running: off, storm: off, breaker: off}"
 ) -> Iterator[Server]:
     """Run the daemon in a folder (which may hold a store already), in mode auto."""
     folder.mkdir(parents=True, exist_ok=True)

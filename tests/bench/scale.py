@@ -16,11 +16,11 @@ from table import Row, at_most, middle
 
 from remediator.actions.catalog import load_catalog
 from remediator.engine.intake import Portion, take_in
-from remediator.engine.settle import Standing
 from remediator.match import Index
 from remediator.model.books import Allowance
 from remediator.receive import Limits, decode
 from remediator.rules.load import Loaded, load_rules
+from remediator.rules.standing import Standing
 from remediator.rules.windows import Modes
 from remediator.store.protocol import Transaction
 from remediator.store.sqlite import SqliteStore, open_store

@@ -106,8 +106,11 @@ class AlertRows(Rows):
         return int(count)
 
     async def begun_at(self, newest: int, after: Timestamp | None) -> Timestamp | None:
-        # Ids grow with `first_seen`, so a walk back by id meets each alert's newest episode first, and ends with the span.
-        seen: set[str] = set()
+        # Ids grow with `first_seen`. Mostly so many episodes ago is long ago, and then there are not that many alerts either.
+        oldest = self._one("SELECT first_seen FROM episodes ORDER BY id DESC LIMIT 1 OFFSET ?", newest - 1)
+        if oldest is None or (after is not None and oldest[0] <= after):
+            return None
+        seen: set[str] = set()  # a walk back by id meets each alert's newest episode first, and ends with the span
         rows = self.connection.execute("SELECT fingerprint, first_seen FROM episodes ORDER BY id DESC")
         for fingerprint, first_seen in rows:
             if after is not None and first_seen <= after:
