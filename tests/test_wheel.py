@@ -20,6 +20,7 @@ def test_the_wheel_carries_the_shipped_rules_the_schema_and_the_command(tmp_path
     (wheel,) = tmp_path.glob("remediator-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "remediator/shipped/service-down.yml" in names
+    assert "remediator/shipped/rules.schema.json" in names  # which their first lines name
     assert "remediator/py.typed" in names
     installed = tmp_path / "installed"
     with zipfile.ZipFile(wheel) as archive:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,37 @@ from remediator.model.time import Timestamp, parse_rfc3339
 
 
 @command("check")
+@click.option("--strict", is_flag=True, help="Warnings are errors.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-def check(asked: Asked, paths: tuple[Path, ...]) -> int:
+def check(asked: Asked, strict: bool, paths: tuple[Path, ...]) -> int:
     """Check the configuration and every rule, without touching anything. PATHS default to the configured rules."""
     from remediator.actions.catalog import load_catalog
     from remediator.app import rule_paths
     from remediator.config import settings
+    from remediator.review import check as review
+    from remediator.review.findings import View
+    from remediator.review.source import read_source
     from remediator.rules.load import load_rules
+    from remediator.rules.windows import Window
 
     try:
         loaded = asked.config
     except ConfigurationError as error:
         if not error.problems:
             raise
-        return _report(asked, list(error.problems), "")
+        return _report(asked, error.problems, "")
     sections = settings(loaded) if loaded.named else None
     found = load_rules(paths or rule_paths(loaded), load_catalog(), vars=loaded.config.vars, settings=sections)
+    windows = {name: Window.of(intervals) for name, intervals in loaded.config.windows.items()}
+    checked = review.check(found, View(time.time(), sections, windows), read_source)
+    problems = review.strict(checked.problems) if strict else checked.problems
     assumed = "" if loaded.named else "; no configuration: what depends on one is assumed to be met"
-    return _report(asked, list(found.problems), f"{output.count(len(found.rules.rules), 'rule')}{assumed}")
+    return _report(
+        asked, problems, f"{output.count(len(found.rules.rules), 'rule')}{assumed}", silenced=checked.silenced
+    )
 
 
-def _report(asked: Asked, problems: list[Problem], summary: str) -> int:
+def _report(asked: Asked, problems: Sequence[Problem], summary: str, *, silenced: int = 0) -> int:
     errors = [problem for problem in problems if problem.severity == "error"]
     if asked.json:
         output.document({"ok": not errors, "problems": [msgspec.to_builtins(problem) for problem in problems]})
@@ -49,6 +60,7 @@ def _report(asked: Asked, problems: list[Problem], summary: str) -> int:
         output.line(str(problem))
     warnings = len(problems) - len(errors)
     counts = f"{output.count(len(errors), 'error')}, {output.count(warnings, 'warning')}"
+    counts += f", {silenced} silenced" if silenced else ""
     output.line(f"{summary}: {counts}" if summary else counts)
     return FAULT if errors else 0
 
@@ -139,10 +151,11 @@ def _tell_rule(rule: dict[str, Any]) -> None:
 @click.argument("which", type=click.Choice(["rules", "config"]), default="rules")
 def schema(asked: Asked, which: str) -> None:
     """Print the JSON Schema of rule files or of the configuration, for editors."""
-    from remediator.config import config_schema
-    from remediator.rules.form import rules_schema
+    from remediator.actions.catalog import load_catalog
+    from remediator.review.schema import config_schema, rules_schema
 
-    output.document(rules_schema() if which == "rules" else config_schema())
+    schemas = {"rules": lambda: rules_schema(load_catalog()), "config": config_schema}
+    output.document(schemas[which]())
 
 
 @command("actions")

@@ -108,9 +108,14 @@ class Matcher:
         return not self.matches({})
 
     @property
+    def values(self) -> frozenset[str] | None:
+        """Give the finite set of values that it matches, the empty text for a missing label; None where it isn't finite."""
+        return self._values if self._positive else None
+
+    @property
     def literals(self) -> frozenset[str] | None:
         """Give the finite set of values that it matches, none of them empty; None where there is no such set."""
-        return self._values if self._positive and self._values is not None and "" not in self._values else None
+        return None if self.values is None or "" in self.values else self.values
 
     def __str__(self) -> str:
         """Give the text that Alertmanager reads as this matcher, with either parser that can."""

@@ -28,6 +28,16 @@ rules:
     guard: {cooldown: 0s}
     steps: [{id: act, uses: exec.run, with: {argv: [/bin/true, '{{ labels.app }}']}}]
 """
+GOOD = """
+rules:
+  - name: mend
+    summary: Mend what is down.
+    match: '{alertname="Down", app=~".+"}'
+    target: 't/{{ labels.app }}'
+    steps: [{uses: exec.run, with: {argv: [/bin/true, '{{ labels.app }}']}}]
+    verify: {checks: [{uses: exec.probe, with: {argv: [/bin/true]}}]}
+    on_failure: [{uses: log, with: {message: 'still down'}}]
+"""
 BODY = {"alerts": [{"status": "firing", "labels": {"alertname": "Down", "app": "web"}}]}
 
 
@@ -56,7 +66,7 @@ def write(name: str, text: str) -> str:
 
 def test_check_finds_nothing_wrong_with_a_good_rule() -> None:
     """Exit 0, and it says what it assumed."""
-    result = run("check", write("rules.yml", RULE))
+    result = run("check", write("rules.yml", GOOD))
     assert result.exit_code == 0
     assert result.stdout == "1 rule; no configuration: what depends on one is assumed to be met: 0 errors, 0 warnings\n"
     assert json.loads(run("check", "rules.yml", "-o", "json").stdout) == {"ok": True, "problems": []}
@@ -76,6 +86,34 @@ def test_check_names_the_place_and_the_nearest_word() -> None:
     assert all(problem.keys() == keys for problem in document["problems"])
 
 
+def test_check_warns_with_numbers_and_strict_makes_errors_of_them() -> None:
+    """A warning keeps nothing from running, so exit 0 is right unless it is asked for more."""
+    write("rules.yml", GOOD.replace("    on_failure: [{uses: log, with: {message: 'still down'}}]\n", ""))
+    result = run("check", "rules.yml")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0].startswith("rules.yml:3:5: warning: rule mend: on_failure: this rule writes")
+    assert result.stdout.splitlines()[0].endswith("[W202]")
+    assert result.stdout.endswith(": 0 errors, 1 warning\n")
+    strict = run("check", "rules.yml", "--strict")
+    assert (strict.exit_code, strict.stdout.endswith(": 1 error, 0 warnings\n")) == (1, True)
+    for options, ok, severity in ([], True, "warning"), (["--strict"], False, "error"):
+        document = json.loads(run("check", "rules.yml", "-o", "json", *options).stdout)
+        [problem] = document["problems"]
+        assert (document["ok"], problem["severity"], problem["code"]) == (ok, severity, "W202")
+        assert (problem["line"], problem["column"], problem["rule"], problem["key"]) == (3, 5, "mend", "on_failure")
+
+
+def test_check_counts_what_a_comment_silences() -> None:
+    """It isn't reported, with `--strict` neither."""
+    write(
+        "rules.yml",
+        GOOD.replace("    verify:", "    # remediator: allow W206 because x\n    guard: {cooldown: 0s}\n    verify:"),
+    )
+    result = run("check", "rules.yml", "--strict")
+    assert (result.exit_code, result.stdout.endswith(": 0 errors, 0 warnings, 1 silenced\n")) == (0, True)
+    assert json.loads(run("check", "rules.yml", "-o", "json").stdout) == {"ok": True, "problems": []}
+
+
 def test_check_looks_at_the_configuration_too() -> None:
     """A program that isn't allowed, and a key that isn't known."""
     write("rules.yml", RULE)
@@ -89,7 +127,7 @@ def test_check_looks_at_the_configuration_too() -> None:
 
 def test_the_shipped_rules_are_clean() -> None:
     """What everybody begins with."""
-    result = run("check", "-o", "json")
+    result = run("check", "--strict", "-o", "json")
     assert (result.exit_code, json.loads(result.stdout)["problems"]) == (0, [])
 
 
@@ -132,6 +170,7 @@ def test_schema_is_json_schema_for_both_kinds_of_file() -> None:
     """For editors."""
     assert "rules" in json.loads(run("schema").stdout)["properties"]
     assert "listen" in json.loads(run("schema", "config").stdout)["properties"]
+    assert run("schema").stdout == run("schema", "rules").stdout
 
 
 def test_migrate_makes_or_updates_the_store_and_audit_verifies_it() -> None:

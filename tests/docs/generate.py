@@ -1,11 +1,13 @@
 """Makes the tables of the documents from the code: `python tests/docs/generate.py` rewrites every marked block in place.
 
 A block stands between `<!-- generated: NAME -->` and `<!-- end -->`; a test compares what stands there with what is made.
+The schemas that the shipped files name for editors are made here too.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +23,8 @@ from remediator.cli import main
 from remediator.config import NOT_YET as SECTIONS_NOT_YET
 from remediator.config import config_schema
 from remediator.forms import Form, schema_of
+from remediator.review import schema
+from remediator.review.codes import ABOUT
 from remediator.rules import form
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,7 +147,7 @@ def _config() -> str:
     return table(KEYS, config_keys()) + "\n" + later
 
 
-# --- actions, metrics, commands ---
+# --- actions, metrics, commands, warnings ---
 
 
 def _actions() -> str:
@@ -240,6 +244,26 @@ def _command(name: str, command: click.Command) -> str:
     return text + (f"\n\n{table(('Option', 'Meaning'), rows)}" if rows else "")
 
 
+def _warnings() -> str:
+    rows = [
+        (f"[{code}](#{_anchor(f'{code}: {about.title}')})", about.title, about.why) for code, about in ABOUT.items()
+    ]
+    return table(("Number", "Finds", "What comes of it"), rows)
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def schemas() -> Mapping[Path, str]:
+    """Give the schemas for editors, by the files that they stand in: beside the files that they are about."""
+    made = {
+        ROOT / "rules" / "rules.schema.json": schema.rules_schema(load_catalog()),
+        ROOT / "deploy" / "config.schema.json": schema.config_schema(),
+    }
+    return {path: json.dumps(each, indent=2, ensure_ascii=False) + "\n" for path, each in made.items()}
+
+
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "rule-file-keys": _form(form.RuleFileForm),
     "rule-keys": _form(form.RuleForm, form._NOT_YET),
@@ -251,8 +275,11 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "actions": _actions,
     "metrics": _metrics,
     "commands": _commands,
+    "warnings": _warnings,
 }
 
 if __name__ == "__main__":
     for page in pages():
         page.write_text(regenerated(page.read_text()))
+    for path, text in schemas().items():
+        path.write_text(text)

@@ -3,6 +3,7 @@
 The info string of a code block says how it is tried:
 
     yaml rules | steps | config | alertmanager | prometheus   loaded by what reads it
+    yaml rules [warns=NUMBER,NUMBER]                          checked too: these warnings, else none
     json, ini, text, mermaid                                  parsed where there is a parser
     sh make                                                   its targets exist
     sh syntax                                                 read by bash, not run: it needs a real machine
@@ -31,11 +32,15 @@ import pytest
 import yaml
 from daemon import Daemon, Program, eventually, fetch, free_port
 from docs.blocks import KNOWN, Block, Reader, blocks_of
-from docs.generate import ROOT, commands, config_keys, metric_rows, pages, regenerated
+from docs.generate import ROOT, commands, config_keys, metric_rows, pages, regenerated, schemas
 
 from remediator.actions.catalog import load_catalog
 from remediator.config import NOT_YET, load_config
 from remediator.model.run import LEGAL, EventKind, Mode, Phase, Reason, State, StepState
+from remediator.review.check import check
+from remediator.review.codes import ABOUT, Code
+from remediator.review.findings import View
+from remediator.review.source import read_source
 from remediator.rules.form import GuardForm, RetryForm, RuleFileForm, RuleForm, StepForm, VerifyForm
 from remediator.rules.load import load_rules
 
@@ -67,6 +72,12 @@ def test_every_block_says_how_it_is_tried(block: Block) -> None:
 def test_tables_made_from_the_code_are_up_to_date(page: Path) -> None:
     """Where one isn't: `python tests/docs/generate.py`."""
     assert regenerated(page.read_text(encoding="utf-8")) == page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", schemas(), ids=lambda path: path.name)
+def test_schemas_for_editors_are_up_to_date(path: Path) -> None:
+    """Where one isn't: `python tests/docs/generate.py`."""
+    assert path.read_text(encoding="utf-8") == schemas()[path]
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
@@ -158,7 +169,30 @@ def test_rules_load(block: Block, tmp_path: Path) -> None:
         rule = {"name": "x", "summary": "x", "match": '{a="b"}', "target": "x", "steps": yaml.safe_load(text)}
         text = yaml.safe_dump({"rules": [rule]})
     (tmp_path / "rules.yml").write_text(text)
-    assert load_rules([tmp_path], load_catalog()).problems == ()
+    assert [str(each) for each in load_rules([tmp_path], load_catalog()).problems if each.severity == "error"] == []
+
+
+@each("rules")
+def test_rules_are_exemplary_but_for_what_they_are_to_show(block: Block, tmp_path: Path) -> None:
+    """`remediator check` has nothing to say of a rule on a page, unless the page is about that warning."""
+    (tmp_path / "rules.yml").write_text(block.text)
+    wanted = (block.word("warns") or "").split(",")
+    settings = {"exec": {"allow": ["systemctl"]}} if wanted == [Code.FORBIDDEN] else None
+    loaded = load_rules([tmp_path], load_catalog(), settings=settings)
+    checked = check(loaded, View(1_795_000_000.0, settings), read_source)  # November 2026
+    assert ",".join(sorted(each.code for each in checked.problems)) == ",".join(wanted), checked.problems
+
+
+def test_every_warning_has_a_section_that_says_all_of_it() -> None:
+    """What it finds, what comes of it, an example, how to mend it, how to silence it."""
+    sections = dict(re.findall(r"^### (W\d+: .+)\n((?:(?!^#).*\n)*)", PAGES["warnings.md"], re.MULTILINE))
+    assert list(sections) == [f"{code}: {about.title}" for code, about in ABOUT.items()]
+    assert list(ABOUT) == list(Code)
+    for title, text in sections.items():
+        said = re.findall(r"^(\*\*[\w .]+\*\*|```\w+)", text, re.MULTILINE)
+        assert [re.sub("```.*", "```", each) for each in said] == [
+            "**Finds**", "**At 3 a.m.**", "```", "**Mend**", "**Silence**",
+        ], title  # fmt: skip
 
 
 @each("config")

@@ -1,0 +1,260 @@
+"""Findings: what would go wrong at night with a rule that is well formed. Pure; `remediator.review.codes` has the numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from pydantic import ValidationError
+
+from remediator.actions.protocol import Effect
+from remediator.document import Path
+from remediator.model.time import Seconds, Timestamp, format_duration, parse_duration
+from remediator.review.codes import Code
+from remediator.review.labels import unsure_labels
+from remediator.review.overlap import contradiction, implied
+from remediator.rules.matchers import Matcher, Operator, parse_matchers
+from remediator.rules.rule import Rule, StepRule, Verify
+from remediator.rules.templates import Pending, TemplateError, UnsafeValue
+
+LAG: Seconds = 360.0  # of `resolved`: Alertmanager's `group_interval` of 5m, and Prometheus's evaluation every 1m
+REVIEW_EVERY = "90d"
+
+# To these every answer is a good one, whatever it says: a status of 500, an empty list.
+_SAYS_NO_ONLY_BY_EXPECT = frozenset({"http.get", "prometheus.query", "alertmanager.alerts", "wait", "log"})
+
+
+class Opens(Protocol):
+    """What is asked of a window."""
+
+    def opens_after(self, now: Timestamp, /) -> bool:
+        """Tell whether it holds at any moment from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What findings depend on beside the rules."""
+
+    now: Timestamp
+    settings: Mapping[str, Any] | None = None  # the sections of the configuration; None where none is known
+    windows: Mapping[str, Opens] = field(default_factory=dict)
+
+
+class Finding(NamedTuple):
+    """Something wrong with a rule, at one of its keys."""
+
+    rule: Rule
+    path: Path  # of the key concerned, inside the rule
+    code: Code
+    message: str
+
+
+class Work(NamedTuple):
+    """One list of steps, with its proof, and where both stand."""
+
+    at: Path
+    steps: Sequence[StepRule]
+    verify: Verify | None
+    verify_at: Path
+
+    @property
+    def writes(self) -> bool:
+        """Tell whether anything is changed by it."""
+        return any(step.effect is Effect.WRITE for step in self.steps)
+
+
+def work_of(rule: Rule) -> tuple[Work, ...]:
+    """Give every list of steps that a run of this rule may go through, each with its own proof."""
+    if not rule.ladder:
+        only = rule.rungs[0]
+        return (Work(("steps",), only.steps, only.verify, ("verify",)),)
+    written = rule.definition["ladder"]
+    return tuple(
+        Work(
+            ("ladder", number, "steps"),
+            rung.steps,
+            rung.verify,
+            ("ladder", number, "verify") if "verify" in written[number] else ("verify",),
+        )
+        for number, rung in enumerate(rule.rungs)
+    )
+
+
+# --- what starts a rule ---
+
+
+def _never_matches(rule: Rule, view: View) -> Iterator[Finding]:
+    against = contradiction(rule.match)
+    if against:
+        these = " and ".join(map(str, against))
+        yield Finding(rule, ("match",), Code.NEVER_MATCHES, f"no alert can match this: {these} exclude each other")
+
+
+def _no_alertname(rule: Rule, view: View) -> Iterator[Finding]:
+    bound = any(matcher.name == "alertname" and matcher.literals for matcher in rule.match)
+    if rule.match and rule.writes and not bound:
+        message = "this rule writes, and no matcher binds `alertname`: name the alerts that it is for"
+        yield Finding(rule, ("match",), Code.NO_ALERTNAME, message)
+
+
+def _refuses_itself(rule: Rule, view: View) -> Iterator[Finding]:
+    for number, each in enumerate(rule.guards.unless_firing):
+        try:
+            matchers = parse_matchers(each.text.source)
+        except ValueError:
+            continue  # it takes a run to read it
+        if matchers and all(implied(matcher, rule.match) for matcher in matchers):
+            message = "every alert of this rule matches this, so that every run of it is refused"
+            yield Finding(rule, ("guard", "unless_firing", number), Code.REFUSES_ITSELF, message)
+
+
+def _never_open(rule: Rule, view: View) -> Iterator[Finding]:
+    rungs = rule.definition.get("ladder") or ()
+    for stem, written in ((), rule.definition), *((("ladder", number), rung) for number, rung in enumerate(rungs)):
+        entries = written.get("mode")
+        for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+            window = view.windows.get(entry.get("during"))
+            if window is not None and not window.opens_after(view.now):
+                message = f"the window `{entry['during']}` never opens again, so that `{entry['mode']}` never holds"
+                yield Finding(rule, (*stem, "mode", number, "during"), Code.NEVER_OPEN, message)
+
+
+def _never_due(rule: Rule, view: View) -> Iterator[Finding]:
+    schedule = getattr(rule, "schedule", None)
+    if schedule is not None and schedule.next_after(view.now) is None:
+        yield Finding(rule, ("schedule",), Code.NEVER_DUE, f"`{schedule.text}` never comes: no run is ever started")
+
+
+# --- what is done, and how it is proved ---
+
+
+def _unproved(rule: Rule, view: View) -> Iterator[Finding]:
+    for work in work_of(rule):
+        if not work.writes:
+            continue
+        if work.verify is None:
+            message = "this rule writes and has no `verify`: say what must be seen before it counts as a success"
+            yield Finding(rule, work.verify_at, Code.NO_VERIFY, message)
+        elif work.verify.resolved and not work.verify.checks:
+            message = "the alert alone is the proof, and a remedy may silence its own alert: add `checks` on the target"
+            yield Finding(rule, (*work.verify_at, "resolved"), Code.RESOLVED_ALONE, message)
+
+
+def _hasty(rule: Rule, view: View) -> Iterator[Finding]:
+    asks_api = view.settings is not None and "alertmanager" in view.settings
+    for work in work_of(rule):
+        verify = work.verify
+        if verify is not None and verify.resolved and verify.within < LAG and not asks_api:
+            message = (
+                f"without `alertmanager.url` in the configuration, word that an alert has resolved may take "
+                f"{format_duration(LAG)} (a group_interval of 5m and an evaluation), and {format_duration(verify.within)} "
+                f"is given: write {format_duration(LAG)} or more"
+            )
+            yield Finding(rule, (*work.verify_at, "within"), Code.RESOLVED_TOO_SOON, message)
+        if verify is not None and verify.within >= rule.deadline:
+            message = (
+                f"`within` is {format_duration(verify.within)}, and the run's deadline is "
+                f"{format_duration(rule.deadline)}, which ends it first: raise `deadline` or lower `within`"
+            )
+            yield Finding(rule, (*work.verify_at, "within"), Code.DEADLINE_FIRST, message)
+
+
+def _yes_only(rule: Rule, view: View) -> Iterator[Finding]:
+    for work in work_of(rule):
+        for number, check in enumerate(work.verify.checks if work.verify else ()):
+            if check.expect is None and check.uses in _SAYS_NO_ONLY_BY_EXPECT:
+                message = f"any answer to `{check.uses}` holds: say with `expect` which one is good"
+                yield Finding(rule, (*work.verify_at, "checks", number), Code.NO_EXPECT, message)
+
+
+def _no_on_failure(rule: Rule, view: View) -> Iterator[Finding]:
+    if rule.writes and not rule.on_failure:
+        message = "this rule writes and has no `on_failure`: say what follows when it did not help"
+        yield Finding(rule, ("on_failure",), Code.NO_ON_FAILURE, message)
+
+
+def _no_cooldown(rule: Rule, view: View) -> Iterator[Finding]:
+    if rule.writes and rule.guards.cooldown == 0:
+        message = "this rule writes as often as its alert fires: leave `cooldown` out for 5m, or give more"
+        yield Finding(rule, ("guard", "cooldown"), Code.NO_COOLDOWN, message)
+
+
+# --- what templates name, and what is kept up ---
+
+
+def _unsure_labels(rule: Rule, view: View) -> Iterator[Finding]:
+    if "match" not in rule.definition:
+        return  # started by the clock: there are no labels at all
+    guaranteed = frozenset(matcher.name for matcher in rule.match if matcher.refuses_empty)
+    for label, paths in unsure_labels(rule.definition, guaranteed).items():
+        often = f" ({len(paths)} times in this rule)" if len(paths) > 1 else ""
+        matcher = Matcher(label, Operator.MATCHES, ".+")
+        message = (
+            f"no matcher guarantees the label `{label}` that is named here{often}, and without it this is an error: "
+            f"add {matcher} to `match`, or say what else will do by `| default(…)`"
+        )
+        yield Finding(rule, paths[0], Code.UNSURE_LABEL, message)
+
+
+def _review_overdue(rule: Rule, view: View) -> Iterator[Finding]:
+    reviewed = rule.definition.get("reviewed")
+    if not isinstance(reviewed, str):
+        return
+    every = parse_duration(str(rule.definition.get("review_every", REVIEW_EVERY)))
+    last = datetime.combine(date.fromisoformat(reviewed), datetime.min.time(), UTC)
+    if last.timestamp() + every < view.now:
+        due = (last + timedelta(seconds=every)).date()
+        message = f"a review was due on {due}: go through the rule, then write the day under `reviewed`"
+        yield Finding(rule, ("reviewed",), Code.REVIEW_OVERDUE, message)
+
+
+def _forbidden(rule: Rule, view: View) -> Iterator[Finding]:
+    """Find what shows only once `vars` are put in; what is literal is an error, and told as one by the loader."""
+    if view.settings is None:
+        return
+    for path, step in _all_steps(rule):
+        if "vars" in step.parameters.names:
+            why = _refusal(step, rule, view.settings)
+            if why is not None:
+                yield Finding(rule, (*path, "with"), Code.FORBIDDEN, why)
+
+
+def _all_steps(rule: Rule) -> Iterator[tuple[Path, StepRule]]:
+    lists: dict[Path, Sequence[StepRule]] = {}
+    for work in work_of(rule):
+        lists[work.at] = work.steps
+        lists[*work.verify_at, "checks"] = work.verify.checks if work.verify else ()
+    for name in ("facts", "undo", "on_success", "on_failure", "on_blocked"):
+        lists[name,] = getattr(rule, name)
+    lists["revert", "steps"] = rule.revert.steps if rule.revert else ()
+    return (((*at, number), step) for at, steps in lists.items() for number, step in enumerate(steps))
+
+
+def _refusal(step: StepRule, rule: Rule, settings: Mapping[str, Any]) -> str | None:
+    """Say what forbids a step whose `vars` are put in; None where nothing does, or only a run can tell."""
+    scope = {**{name: Pending(name) for name in step.parameters.names}, "vars": rule.vars}
+    try:
+        values = step.parameters.preview(scope, settings.get("http", {}).get("allow", ()))
+        parameters = step.action.parameters.model_validate_json(json.dumps(values))
+    except (TemplateError, UnsafeValue, ValidationError):
+        return None
+    why = step.action.check(parameters, settings)
+    return None if why is None or "<from " in why else why
+
+
+_Finder: TypeAlias = Callable[[Rule, View], Iterator[Finding]]
+
+_FINDERS: tuple[_Finder, ...] = (
+    _never_matches, _no_alertname, _refuses_itself, _never_open, _never_due,
+    _unproved, _hasty, _yes_only, _no_on_failure, _no_cooldown,
+    _unsure_labels, _review_overdue, _forbidden,
+)  # fmt: skip
+
+
+def findings(rule: Rule, view: View) -> Iterator[Finding]:
+    """Give all that is to be found in one rule by itself."""
+    for finder in _FINDERS:
+        yield from finder(rule, view)
