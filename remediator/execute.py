@@ -279,10 +279,10 @@ def conclude(call: Call, outcome: Outcome, scope: Mapping[str, Any], now: Timest
     if expect is not None:
         try:
             if not expect.holds({**scope, "item": call.item, "result": outcome.result}):
-                got = _short(outcome.result)
-                return replace(
-                    step, state=StepState.FAILED, refuted=True, error=f"expected `{expect.source}`, and got {got}"
-                )
+                error = f"expected `{expect.source}`, and got {_short(outcome.result)}"
+                # A read is how one waits for a condition; what else was done as asked is not done again.
+                again = step.repeatable and call.rule.effect is Effect.READ
+                return replace(step, state=StepState.FAILED, refuted=True, repeatable=again, error=error)
         except (TemplateError, PendingValue) as error:
             return replace(step, state=StepState.FAILED, error=f"`{expect.source}` can't be known: {error}")
     return replace(step, state=StepState.SUCCEEDED)

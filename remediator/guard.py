@@ -204,13 +204,15 @@ def blast_radius(case: Case, books: Books, now: Timestamp) -> Refusal | None:
         population = _population(radius, case.scope)
         if isinstance(population, str):
             return Refusal(Reason.BLAST_RADIUS, population)
-        if count > radius.fraction * population:
-            allowed = f"{radius.fraction:.0%} of {population}"
+        if (
+            count / population > radius.fraction
+        ):  # so the author's 0.29 of 100 is 29, whatever floats make of the product
+            allowed = f"{radius.fraction:.0%} of {population:g}"
             return Refusal(Reason.BLAST_RADIUS, f"{words} {whose}, and {allowed} are allowed")
     return None
 
 
-def _population(radius: BlastRadius, scope: Mapping[str, Any]) -> int | str:
+def _population(radius: BlastRadius, scope: Mapping[str, Any]) -> float | str:
     """Count the population, or say why it can't be counted."""
     of = radius.of
     if of is None:
@@ -227,7 +229,7 @@ def _population(radius: BlastRadius, scope: Mapping[str, Any]) -> int | str:
         return f"the population `{of.source}` is neither a list nor a number"
     if not 0 < found < float("inf"):
         return f"the population `{of.source}` is {found:g}: nothing can be a fraction of it"
-    return int(found)
+    return found
 
 
 def episodes(case: Case, books: Books, now: Timestamp) -> Refusal | None:

@@ -12,6 +12,7 @@ _COMMANDS = {
     "migrate": "daemon",
     "audit": "daemon",
     "check": "rules",
+    "test": "test",
     "explain": "rules",
     "schema": "rules",
     "actions": "rules",

@@ -148,13 +148,13 @@ def _tell_rule(rule: dict[str, Any]) -> None:
 
 
 @command("schema")
-@click.argument("which", type=click.Choice(["rules", "config"]), default="rules")
+@click.argument("which", type=click.Choice(["rules", "config", "tests"]), default="rules")
 def schema(asked: Asked, which: str) -> None:
     """Print the JSON Schema of rule files or of the configuration, for editors."""
     from remediator.actions.catalog import load_catalog
-    from remediator.review.schema import config_schema, rules_schema
+    from remediator.review.schema import config_schema, rules_schema, tests_schema
 
-    schemas = {"rules": lambda: rules_schema(load_catalog()), "config": config_schema}
+    schemas = {"rules": lambda: rules_schema(load_catalog()), "config": config_schema, "tests": tests_schema}
     output.document(schemas[which]())
 
 

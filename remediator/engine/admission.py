@@ -6,6 +6,7 @@ from remediator import guard
 from remediator.engine.approving import ask
 from remediator.engine.moves import Surroundings, block, end, refuse, scope_of
 from remediator.engine.plan import hash_plan, render_plan
+from remediator.engine.scope import priority_of
 from remediator.model.books import Books, Question
 from remediator.model.run import EventKind, Mode, Origin, Phase, Reason, State
 from remediator.model.story import Story
@@ -26,6 +27,7 @@ async def admit(tx: Transaction, story: Story, rule: Rule, around: Surroundings)
         await tx.name_target(run.id, run.target or "")  # what has told it comes after the decision to take the alert up
     scope = scope_of(story, rule, around, planning=True)
     try:
+        priority_of(rule, scope)
         case = guard.prepare(run, rule, scope, standing, around.controls, now)
         books = await tx.books(case.question)
         rung = _starting_rung(rule, books, around)
@@ -60,7 +62,7 @@ def _begin(story: Story, lock: str | None, around: Surroundings) -> Story:
     run, now = story.run, around.now
     told = story.with_run(
         admitted_at=now, lock=lock, phase=Phase.STEPS, refused_since=None, due_at=None, reads_ahead=False,
-        approved_hash=None,
+        approved_hash=None, paused_for=0.0,
     ).tell(
         EventKind.ADMITTED, now, rule=run.rule, rule_hash=run.rule_hash, target=run.target, mode=run.mode, lock=lock,
         plan_hash=run.plan_hash, rung=run.rung, approved=run.approved_hash is not None,

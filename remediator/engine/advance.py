@@ -13,9 +13,23 @@ from msgspec.structs import replace
 from remediator.actions.protocol import Effect as ActionEffect
 from remediator.engine.approving import awaiting
 from remediator.engine.climbing import climb, climb_with_leave
-from remediator.engine.moves import Effect, Ended, Move, Rest, Surroundings, by, cancelled, end, go, held, late, order
+from remediator.engine.moves import (
+    Effect,
+    Ended,
+    Move,
+    Rest,
+    Surroundings,
+    by,
+    cancelled,
+    end,
+    go,
+    held,
+    in_time,
+    late,
+    order,
+)
 from remediator.engine.waiting import waiting
-from remediator.execute import Call, Course, Failed, Interrupted, Wait
+from remediator.execute import Call, Course, Failed, Interrupted, Next, Wait
 from remediator.model.run import ControlKind, Mode, Origin, Phase, Reason, State, Step, StepState
 from remediator.model.story import Story
 from remediator.model.time import Seconds, Timestamp, format_duration
@@ -79,7 +93,7 @@ def _running(story: Story, rule: Rule, around: Surroundings) -> Move:
     if mode in {Mode.OFF, Mode.DRY_RUN} and mode.rank < run.mode.rank and not reverting:
         because = f"the mode in force became `{mode}`: nothing more is begun"
         return story.move(State.CANCELLED, now, Reason.OFF, because), None
-    if rule.when_resolved == "cancel" and run.by_alert and around.firing == 0 and not run.dry:
+    if rule.when_resolved == "cancel" and around.resolved(run) and not run.dry:
         return story.move(State.CANCELLED, now, Reason.RESOLVED, "all its alerts have resolved"), None
     if run.reads_ahead:
         return climb_with_leave(story, rule, around)
@@ -87,10 +101,11 @@ def _running(story: Story, rule: Rule, around: Surroundings) -> Move:
     steps = rule.list_for(phase, run.rung)
     course = Course(phase, steps, dry=run.dry, rung=run.rung, hosts=around.standing.hosts)
     story, found = go(story, course, rule, around)
+    story = _started(story, phase, found, now)
     if isinstance(found, Call):
-        return _starting(story, found), found
+        return story, found
     if isinstance(found, Wait):
-        return story.rest(found.until, now), Rest()
+        return story.rest(in_time(found.until, story, rule), now), Rest()
     if isinstance(found, Failed | Interrupted):
         overdue = late(story, rule, now)
         because = f"step {found.step.id or found.step.uses}: {found.step.error}"
@@ -105,12 +120,13 @@ def _running(story: Story, rule: Rule, around: Surroundings) -> Move:
     return story.move(State.VERIFYING, now), None
 
 
-def _starting(story: Story, call: Call) -> Story:
+def _started(story: Story, phase: Phase, found: Next, now: Timestamp) -> Story:
+    """Note that a first step has started, be it a timer or one that was read before a person was asked."""
     run = story.run
-    return story.with_run(
-        started_at=run.started_at if run.started_at is not None else call.step.started_at,
-        wrote=run.wrote or call.rule.effect is ActionEffect.WRITE,
-    )
+    writes = isinstance(found, Call) and found.rule.effect is ActionEffect.WRITE
+    if run.started_at is None and any(step.started_at is not None for step in story.of(phase)):
+        return story.with_run(started_at=now, wrote=run.wrote or writes)
+    return story.with_run(wrote=True) if writes else story
 
 
 def _verifying(story: Story, rule: Rule, around: Surroundings) -> Move:
@@ -132,7 +148,7 @@ def _verifying(story: Story, rule: Rule, around: Surroundings) -> Move:
             return climb(story, rule, around, f"{because}: {words}"), None
         return end(story, rule, State.FAILED, (reason, f"{because}: {words}")), None
     until = (story.run.verify_since or now) + verify.within
-    return _next_poll(story, min(now + verify.every, until), verify, now), Rest()
+    return _next_poll(story, rule, min(now + verify.every, until), now), Rest()
 
 
 def _unknown(story: Story, rule: Rule, around: Surroundings) -> Move:
@@ -155,7 +171,7 @@ def _unknown(story: Story, rule: Rule, around: Surroundings) -> Move:
         return end(story, rule, State.SUCCEEDED, (Reason.INTERRUPTED, "verification has proved it good")), None
     young = now - (story.run.verify_since or now) < verify.within
     every = verify.every if young else max(verify.every, _UNKNOWN_EVERY)
-    return _next_poll(story, now + every, verify, now), Rest()
+    return _next_poll(story, rule, now + every, now), Rest()
 
 
 def _follow_up(story: Story, rule: Rule, around: Surroundings) -> Move:
@@ -203,7 +219,7 @@ def _poll(
     resolved = around.firing == 0 if by_webhook else None
     unheard = resolved is True and around.lost > 0  # gone quiet is not resolved
     if run.poll_at is not None and now < run.poll_at and not (resolved and run.good_since is None):
-        return _rest_between_polls(story, run.poll_at, now), Rest(), None
+        return _rest_between_polls(story, rule, run.poll_at, now), Rest(), None
     checks = verify.checks
     if verify.resolved and resolved_check is not None:
         checks = (*checks, resolved_check)
@@ -216,7 +232,7 @@ def _poll(
     if isinstance(found, Call):
         return story, found, None
     if isinstance(found, Wait):
-        return _rest_between_polls(story, found.until, now), Rest(), None
+        return _rest_between_polls(story, rule, found.until, now), Rest(), None
     polled = tuple(step for step in story.of(Phase.VERIFY) if step.attempt >= run.poll)
     judgement = judge(polled, resolved, unheard=unheard)
     before = story.run.good_since
@@ -224,17 +240,17 @@ def _poll(
     return story.with_run(good_since=good_since), None, (judgement, doubts(polled, resolved))
 
 
-def _next_poll(story: Story, at: Timestamp, verify: Verify, now: Timestamp) -> Story:
-    run = story.run
+def _next_poll(story: Story, rule: Rule, at: Timestamp, now: Timestamp) -> Story:
+    run, verify = story.run, rule.rungs[story.run.rung].verify or Verify()
     if run.good_since is not None:
         at = min(at, run.good_since + verify.stable_for)
-    return _rest_between_polls(story.with_run(poll=run.poll + 1, poll_at=at), at, now)
+    return _rest_between_polls(story.with_run(poll=run.poll + 1, poll_at=at), rule, at, now)
 
 
-def _rest_between_polls(story: Story, until: Timestamp, now: Timestamp) -> Story:
-    if story.run.state is State.UNKNOWN:
+def _rest_between_polls(story: Story, rule: Rule, until: Timestamp, now: Timestamp) -> Story:
+    if story.run.state is State.UNKNOWN:  # open for as long as it takes: no deadline counts
         return story.rest(until, now, Reason.INTERRUPTED, story.run.because)
-    return story.rest(until, now)
+    return story.rest(in_time(until, story, rule), now)
 
 
 _STAGES: Mapping[State, Callable[[Story, Rule, Surroundings], Move]] = {

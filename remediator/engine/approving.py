@@ -38,7 +38,7 @@ def awaiting(story: Story, rule: Rule, around: Surroundings) -> Move:
     if over is not None:
         return over, None
     run, now = story.run, around.now
-    if run.by_alert and around.firing == 0:
+    if around.resolved(run):
         because = "all its alerts have resolved while a person was asked for the next rung"
         return story.move(State.CANCELLED, now, Reason.RESOLVED, because), None
     mode = around.mode(rule, run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from remediator.engine.approving import ask
-from remediator.engine.moves import Move, Rest, Surroundings, end, scope_of
+from remediator.engine.moves import Move, Rest, Surroundings, end, in_time, scope_of
 from remediator.engine.plan import hash_plan, render_plan
 from remediator.engine.waiting import read_ahead
 from remediator.execute import Call, Failed, Interrupted, Wait
@@ -36,7 +36,7 @@ def climb_with_leave(story: Story, rule: Rule, around: Surroundings) -> Move:
     if isinstance(found, Call):
         return story, found
     if isinstance(found, Wait):
-        return story.rest(found.until, around.now), Rest()
+        return story.rest(in_time(found.until, story, rule), around.now), Rest()
     if isinstance(found, Failed | Interrupted):
         because = f"{found.step.id or found.step.uses} could not be read: {found.step.error}"
         return end(story, rule, State.FAILED, (Reason.STEP, because)), None

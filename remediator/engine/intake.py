@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from remediator.engine.moves import Effect
-from remediator.engine.scope import base_scope
+from remediator.engine.scope import base_scope, priority_of
 from remediator.engine.settle import follow, settle
 from remediator.engine.storming import watch_for_storm
 from remediator.execute import Call
@@ -251,6 +251,6 @@ def _priority(rule: Rule, episode: Episode) -> Priority:
         return Priority.P2
     probe = Run(id="", rule=rule.name, rule_hash=rule.hash, state=State.WAITING, created_at=0.0, opened_by=episode.id)
     try:
-        return Priority(str(rule.priority.render(base_scope(probe, episode, rule, (episode,), ""))))
-    except (TemplateError, UnsafeValue, PendingValue, ValueError):
-        return Priority.P1  # a priority that can't be read must not put the alert behind others
+        return priority_of(rule, base_scope(probe, episode, rule, (episode,), ""))
+    except (TemplateError, UnsafeValue):
+        return Priority.P1  # its admission says what is wrong, and is not to come after others

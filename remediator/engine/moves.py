@@ -36,6 +36,10 @@ class Surroundings:
     alerts: Sequence[Episode] = ()  # filled where the rule asks for them
     lost: int = 0  # how many of its alerts were closed without anybody saying that they resolved
 
+    def resolved(self, run: Run) -> bool:
+        """Tell whether all alerts of a run have resolved: gone quiet is not resolved."""
+        return run.by_alert and self.firing == 0 and not self.lost
+
     def mode(self, rule: Rule, run: Run) -> Mode:
         """Give the mode in force for a run; what the daemon has to say for itself is always said."""
         if run.origin is Origin.NOTICE:
@@ -145,17 +149,26 @@ def held(story: Story, around: Surroundings) -> tuple[Story, bool]:
         name: None if at is None else at + span
         for name, at in (("verify_since", run.verify_since), ("ask_until", run.ask_until))
     }
-    return story.with_run(paused_since=None, paused_for=run.paused_for + span, **later), False
+    asked = run.state is State.AWAITING_APPROVAL  # that time is counted whole, when the answer is there
+    paused_for = run.paused_for + (0.0 if asked else span)
+    return story.with_run(paused_since=None, paused_for=paused_for, **later), False
 
 
 def late(story: Story, rule: Rule, now: Timestamp) -> bool:
     """Tell whether the run's deadline has passed, waiting for people aside."""
-    since = _begun(story.run)
-    return since is not None and now - since - story.run.paused_for >= rule.deadline
+    at = _deadline(story.run, rule)
+    return at is not None and now >= at
 
 
-def _begun(run: Run) -> Timestamp | None:
-    return run.admitted_at if run.admitted_at is not None else run.started_at  # a revert is never admitted
+def in_time(until: Timestamp, story: Story, rule: Rule) -> Timestamp:
+    """Give when a run at work looks again that has to wait till then: at its deadline, if that comes first."""
+    at = _deadline(story.run, rule)
+    return until if at is None else min(until, at)
+
+
+def _deadline(run: Run, rule: Rule) -> Timestamp | None:
+    since = run.admitted_at if run.admitted_at is not None else run.started_at  # a revert is never admitted
+    return None if since is None else since + run.paused_for + rule.deadline
 
 
 def go(story: Story, course: Course, rule: Rule, around: Surroundings) -> tuple[Story, Next]:
@@ -165,10 +178,9 @@ def go(story: Story, course: Course, rule: Rule, around: Surroundings) -> tuple[
     added, found = walk(course, story.steps, scope, around.now)
     for step in added:
         story = story.record(step, around.now)
-    since = _begun(story.run)
-    if isinstance(found, Call) and since is not None and course.phase in _BY_DEADLINE:
-        left = since + story.run.paused_for + rule.deadline - around.now
-        found = replace(found, timeout=max(0.1, min(found.timeout, left)))
+    if isinstance(found, Call) and course.phase in _BY_DEADLINE:
+        end_by = in_time(around.now + found.timeout, story, rule)
+        found = replace(found, timeout=max(0.1, end_by - around.now))
     return story, found
 
 

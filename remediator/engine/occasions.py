@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec.structs import replace
 
-from remediator.engine.scope import base_scope
+from remediator.engine.scope import base_scope, priority_of
 from remediator.errors import RemediatorError
 from remediator.model.identity import new_id
 from remediator.model.run import EventKind, Mode, Origin, Priority, Reason, Run, State
@@ -49,13 +49,12 @@ async def propose(tx: Transaction, rule: Rule, occasion: Occasion, standing: Sta
         reason=Reason.FACTS if rule.facts else None,
     )  # fmt: skip
     scope = base_scope(run, stand_in(run), rule, (stand_in(run),), standing.public_url)
-    priority, target = Priority.P2, None
+    priority, target = Priority.P1, None
     try:
-        if rule.priority is not None:
-            priority = Priority(str(rule.priority.render(scope)))
+        priority = priority_of(rule, scope)
         if "facts" not in rule.target.names:
             target = str(rule.target.render(scope)).strip() or None
-    except (TemplateError, UnsafeValue, PendingValue, ValueError):
+    except (TemplateError, UnsafeValue, PendingValue):
         target = None  # its admission says what is wrong
     if target is not None:
         there = await tx.open_run(rule.name, target, drill=drill)

@@ -7,12 +7,14 @@ from typing import Any
 
 from remediator.execute import results
 from remediator.model.alert import Episode
-from remediator.model.run import Origin, Phase, Run, StepState
+from remediator.model.run import Origin, Phase, Priority, Run, StepState
 from remediator.model.story import Story
 from remediator.model.time import format_rfc3339
+from remediator.rules.form import PRIORITIES
+from remediator.rules.gates import shown
 from remediator.rules.load import merge
 from remediator.rules.rule import Rule
-from remediator.rules.templates import Pending
+from remediator.rules.templates import Pending, TemplateError
 
 _FACTS = frozenset({Phase.FACTS})
 _DONE = frozenset(Phase) - {Phase.FACTS, Phase.VERIFY}
@@ -39,7 +41,11 @@ def base_scope(run: Run, alert: Episode, rule: Rule, alerts: Sequence[Episode], 
         "labels": alert.labels,
         "annotations": alert.annotations,
         "alert": alert_scope(alert),
-        "group": {"labels": alert.group_labels, "key": alert.group_key, "truncated": alert.truncated},
+        "group": {
+            "labels": alert.group_labels,
+            "key": alert.group_key,
+            "truncated": max(each.truncated for each in (alert, *alerts)),
+        },
         "alerts": [alert_scope(each) for each in alerts],
         "target": run.target,
         "rule": {
@@ -52,6 +58,16 @@ def base_scope(run: Run, alert: Episode, rule: Rule, alerts: Sequence[Episode], 
         "run": {"id": run.id, "rung": run.rung, "url": f"{public_url}/runs/{run.id}"},
         "vars": merge(rule.vars, rule.vars.get("drill", {})) if run.drill else rule.vars,
     }
+
+
+def priority_of(rule: Rule, scope: Mapping[str, Any]) -> Priority:
+    """Give a run's priority. Raises TemplateError and UnsafeValue: such a run is refused when it is admitted."""
+    if rule.priority is None:
+        return Priority.P2
+    word = str(rule.priority.render(scope))
+    if word not in PRIORITIES:
+        raise TemplateError(f"priority is {shown(word)}: it has to be one of {', '.join(PRIORITIES)}")
+    return Priority(word)
 
 
 def with_results(base: Mapping[str, Any], story: Story, rule: Rule, *, planning: bool = False) -> dict[str, Any]:

@@ -67,7 +67,7 @@ async def settle(tx: Transaction, story: Story, rule: Rule, standing: Standing, 
         if rested:
             effect = Rest()
             break
-    if story.run.state is State.PLANNED and before.by_alert and around.firing == 0 and not around.lost:
+    if story.run.state is State.PLANNED and around.resolved(before):
         story = story.with_run(healed_at=now)
     return Settled(before, story, effect, rule)
 

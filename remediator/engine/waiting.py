@@ -20,7 +20,7 @@ from remediator.execute import Call, Course, Failed, Interrupted, Next, Wait
 from remediator.guard import Refusal
 from remediator.model.run import Mode, Origin, Phase, Reason, State, lowest
 from remediator.model.story import Story
-from remediator.model.time import Seconds, format_duration
+from remediator.model.time import Seconds, Timestamp, format_duration
 from remediator.rules.rule import Rule
 from remediator.rules.templates import PendingValue, TemplateError, UnsafeValue
 
@@ -69,10 +69,13 @@ def _facts(story: Story, rule: Rule, around: Surroundings) -> Move:
     """Read what has to be known; once all is read, read all of it again where the last reading is too old to decide by."""
     presence = around.standing.presence_check if story.run.by_alert else None
     story, found = read_ahead(story, rule, around)
-    known = [*story.of(Phase.FACTS), *(story.of(Phase.STEPS) if story.run.reads_ahead else ())]
-    read = [step.ended_at for step in known if step.ended_at is not None]
-    if not isinstance(found, Call | Wait) and read and around.now - max(read) > FACTS_AGE:
-        story = story.forget(Phase.FACTS).forget(Phase.STEPS)
+    facts = _newest(story, Phase.FACTS)
+    newest = max(facts, _newest(story, Phase.STEPS) if story.run.reads_ahead else 0.0)
+    too_old = around.now - FACTS_AGE
+    if not isinstance(found, Call | Wait) and (0.0 < facts < too_old or 0.0 < newest < too_old):
+        story = story.forget(Phase.FACTS)
+        if newest < too_old:  # else the reads after them took long, and would again
+            story = story.forget(Phase.STEPS)
         if "facts" in rule.target.names:
             story = story.with_run(target=None)  # other facts may name another
         story, found = read_ahead(story, rule, around)
@@ -84,8 +87,13 @@ def _facts(story: Story, rule: Rule, around: Surroundings) -> Move:
         step = found.step
         what = "fact" if step.phase is Phase.FACTS else "step"
         because = f"the {what} {step.id or step.uses} could not be read: {step.error}"
-        return block(story, rule, Reason.FACTS, because, around.now), None
+        return refuse(story, rule, Refusal(Reason.FACTS, because), around.now)
     return (story, None) if presence is None else _presence(story, rule, around)
+
+
+def _newest(story: Story, phase: Phase) -> Timestamp:
+    """Say when a step of a phase was last read; 0 where none was."""
+    return max((step.ended_at for step in story.of(phase) if step.ended_at is not None), default=0.0)
 
 
 def read_ahead(story: Story, rule: Rule, around: Surroundings) -> tuple[Story, Next]:

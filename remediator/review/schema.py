@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from remediator.actions.catalog import Catalog, describe
 from remediator.actions.protocol import Action, Effect
 from remediator.config import config_schema as config_forms
+from remediator.review.ruletest.form import tests_schema as test_forms
 from remediator.rules.form import PRIORITIES
 from remediator.rules.form import rules_schema as rule_forms
 
@@ -68,6 +69,11 @@ def rules_schema(catalog: Catalog) -> Schema:
 def config_schema() -> Schema:
     """Give the JSON Schema of `remediator.yml`."""
     return _described(_fit(config_forms()))
+
+
+def tests_schema() -> Schema:
+    """Give the schema of a file of rule tests."""
+    return _described(_fit(test_forms()))
 
 
 def _complete(schema: Schema, rule: Schema) -> None:

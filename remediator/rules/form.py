@@ -157,6 +157,14 @@ class ApprovalForm(Form):
     approvers: list[Filled] = Field(default_factory=list, description="The people who may approve.")
     quorum: Count = Field(1, description="How many must.")
 
+    @check_whole(mode="after")
+    def _can_be_given(self) -> ApprovalForm:
+        if self.approvers and self.quorum > len(set(self.approvers)):
+            raise ValueError(
+                f"{self.quorum} must approve and {len(set(self.approvers))} may: this could never be given"
+            )
+        return self
+
 
 class RungForm(Form):
     """One rung of a ladder."""

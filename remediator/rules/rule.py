@@ -206,10 +206,8 @@ class Rule:
 
     @cached_property
     def writes(self) -> bool:
-        """Tell whether any of its own steps writes: such a rule has a cooldown and takes a lock."""
-        return any(step.effect is Effect.WRITE for rung in self.rungs for step in rung.steps) or any(
-            step.effect is Effect.WRITE for step in self.undo
-        )
+        """Tell whether any of its steps writes: such a rule has a cooldown and takes a lock."""
+        return any(step.effect is Effect.WRITE for step in self.all_steps)
 
     @cached_property
     def all_steps(self) -> tuple[StepRule, ...]:

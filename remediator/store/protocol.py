@@ -45,7 +45,7 @@ class OpenRun(msgspec.Struct, frozen=True):
     id: str
     rule: str
     target: str
-    begun: bool  # a step was begun, or its end is decided: alerts that come now are for the run after it
+    begun: bool  # it was admitted, or its end is decided: alerts that come now are for the run after it
 
 
 class RunFilter(msgspec.Struct, frozen=True):

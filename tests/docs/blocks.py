@@ -15,7 +15,7 @@ from daemon import eventually
 
 DEFAULT_PORT = "127.0.0.1:9095"
 KNOWN = {
-    "yaml": {"rules", "steps", "config", "alertmanager", "prometheus"},
+    "yaml": {"rules", "tests", "steps", "config", "alertmanager", "prometheus"},
     "sh": {"make", "syntax", "offline", "daemon", "tour", "serve"},
     "console": {"daemon", "tour"},
     "json": {""}, "ini": {""}, "text": {""}, "mermaid": {""},

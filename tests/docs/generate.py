@@ -25,6 +25,7 @@ from remediator.config import config_schema
 from remediator.forms import Form, schema_of
 from remediator.review import schema
 from remediator.review.codes import ABOUT
+from remediator.review.ruletest import form as ruletest_form
 from remediator.rules import form
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -259,6 +260,7 @@ def schemas() -> Mapping[Path, str]:
     """Give the schemas for editors, by the files that they stand in: beside the files that they are about."""
     made = {
         ROOT / "rules" / "rules.schema.json": schema.rules_schema(load_catalog()),
+        ROOT / "rules" / "tests.schema.json": schema.tests_schema(),
         ROOT / "deploy" / "config.schema.json": schema.config_schema(),
     }
     return {path: json.dumps(each, indent=2, ensure_ascii=False) + "\n" for path, each in made.items()}
@@ -266,11 +268,16 @@ def schemas() -> Mapping[Path, str]:
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "rule-file-keys": _form(form.RuleFileForm),
-    "rule-keys": _form(form.RuleForm, form._NOT_YET),
-    "guard-keys": _form(form.GuardForm, form._GUARDS_NOT_YET),
+    "rule-keys": _form(form.RuleForm),
+    "guard-keys": _form(form.GuardForm),
     "step-keys": _form(form.StepForm),
     "retry-keys": _form(form.RetryForm),
     "verify-keys": _form(form.VerifyForm),
+    "rule-test-file-keys": _form(ruletest_form.RuleTestFileForm),
+    "rule-test-keys": _form(ruletest_form.RuleTestForm),
+    "rule-test-alert-keys": _form(ruletest_form.AlertForm),
+    "rule-test-run-keys": _form(ruletest_form.ExpectedForm),
+    "rule-test-pause-keys": _form(ruletest_form.PauseForm),
     "configuration-keys": _config,
     "actions": _actions,
     "metrics": _metrics,

@@ -4,6 +4,7 @@ The info string of a code block says how it is tried:
 
     yaml rules | steps | config | alertmanager | prometheus   loaded by what reads it
     yaml rules [warns=NUMBER,NUMBER]                          checked too: these warnings, else none
+    yaml tests                                                run over the rules of the block before
     json, ini, text, mermaid                                  parsed where there is a parser
     sh make                                                   its targets exist
     sh syntax                                                 read by bash, not run: it needs a real machine
@@ -22,6 +23,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from functools import partial
@@ -193,6 +195,19 @@ def test_every_warning_has_a_section_that_says_all_of_it() -> None:
         assert [re.sub("```.*", "```", each) for each in said] == [
             "**Finds**", "**At 3 a.m.**", "```", "**Mend**", "**Silence**",
         ], title  # fmt: skip
+
+
+@each("tests")
+def test_rule_tests_pass(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over the rules that stand above them on the page."""
+    monkeypatch.chdir(tmp_path)
+    rules = [each for each in blocks("rules") if each.page == block.page and each.line < block.line]
+    Path("rules.yml").write_text(rules[-1].text)
+    Path("rules.test.yml").write_text(block.text)
+    done = subprocess.run(
+        [sys.executable, "-m", "remediator", "test", "."], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @each("config")

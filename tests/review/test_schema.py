@@ -14,9 +14,10 @@ from jsonschema import Draft202012Validator, ValidationError
 from remediator.actions.catalog import describe, load_catalog
 from remediator.document import load_document
 from remediator.review.schema import config_schema, rules_schema
+from remediator.review.schema import tests_schema as schema_of_tests
 
 CATALOG = load_catalog()
-SCHEMAS = {"rules": rules_schema(CATALOG), "config": config_schema()}
+SCHEMAS = {"rules": rules_schema(CATALOG), "config": config_schema(), "tests": schema_of_tests()}
 SHIPPED = sorted([*(ROOT / "rules").glob("*.yml"), *(ROOT / "deploy").glob("*.yml")])
 BLOCKS = [block for page in pages() for block in blocks_of(page) if block.kind in SCHEMAS]
 
@@ -75,9 +76,9 @@ def test_every_key_has_a_description_and_every_reference_leads_somewhere(which: 
 def test_shipped_files_name_their_schema_and_follow_it(path: Any) -> None:
     """In the first line, where YAML language servers look; the schema stands beside the file."""
     text = path.read_text()
-    header = re.match(r"# yaml-language-server: \$schema=(?P<which>rules|config)\.schema\.json\n", text)
+    header = re.match(r"# yaml-language-server: \$schema=(?P<path>[./a-z]*(?P<which>rules|config|tests)\.schema\.json)\n", text)
     assert header is not None
-    assert (path.parent / f"{header['which']}.schema.json").is_file()
+    assert (path.parent / header["path"]).is_file()
     assert faults(header["which"], load_document(text, path.name).value) == []
 
 

@@ -48,7 +48,7 @@ class RunRows(BookRows, HistoryRows):
 
     async def open_run(self, rule: str, target: str, *, drill: bool = False) -> OpenRun | None:
         row = self._one(
-            "SELECT id, state != 'waiting' OR body ->> 'ending' IS NOT NULL FROM runs "
+            "SELECT id, admitted_at IS NOT NULL OR body ->> 'ending' IS NOT NULL FROM runs "
             "WHERE rule = ? AND target = ? AND (book = 'drill') = ? AND ended_at IS NULL "
             "AND origin NOT IN ('revert', 'notice')",
             rule, target, drill,
