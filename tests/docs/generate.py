@@ -278,6 +278,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "rule-test-alert-keys": _form(ruletest_form.AlertForm),
     "rule-test-run-keys": _form(ruletest_form.ExpectedForm),
     "rule-test-pause-keys": _form(ruletest_form.PauseForm),
+    "rule-test-answer-keys": _form(ruletest_form.AnswerForm),
     "configuration-keys": _config,
     "actions": _actions,
     "metrics": _metrics,

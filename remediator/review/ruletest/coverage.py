@@ -80,7 +80,8 @@ def reached(played: Played, rules: Mapping[str, Rule]) -> set[Point]:
 def _reached(story: Story, rule: Rule) -> Iterator[Point]:
     yield _point(rule, Kind.RULE)
     yield from (_point(rule, Kind.BRANCH, _RUNG.format(number)) for number in range(1, story.run.rung + 1))
-    if story.run.reason in {Reason.VERIFY, Reason.LADDER} or _climbed(story):
+    unproved = story.run.reason is Reason.LADDER and story.run.verify_since is not None  # not one that nobody let go on
+    if story.run.reason is Reason.VERIFY or unproved or _climbed(story):
         yield _point(rule, Kind.BRANCH, _VERIFY_FALSE)
     for step in story.steps:
         if step.phase in _FOLLOW_UPS:

@@ -10,7 +10,7 @@ from typing import Any
 from remediator.match import stopping_matcher
 from remediator.model.time import Seconds
 from remediator.review.ruletest.form import ExpectedForm, RuleTestForm
-from remediator.review.ruletest.play import Seen
+from remediator.review.ruletest.play import Played, Seen
 from remediator.rules.rule import Rule
 
 _FIELDS = ("at", "rule", "target", "outcome", "reason", "steps", "mode", "rung")
@@ -37,9 +37,9 @@ class Pair:
         return self.expected is not None and self.seen is not None and not self.differs
 
 
-def difference(form: RuleTestForm, seen: Sequence[Seen], rules: Mapping[str, Rule]) -> str:
+def difference(form: RuleTestForm, played: Played, rules: Mapping[str, Rule]) -> str:
     """Compare all runs of a test with those expected; gives an empty text where they are the same, else some lines."""
-    pairs = pair(form.expect, seen)
+    pairs = pair(form.expect, played.seen)
     good = sum(each.good for each in pairs)
     if good == len(pairs):
         return ""
@@ -50,7 +50,7 @@ def difference(form: RuleTestForm, seen: Sequence[Seen], rules: Mapping[str, Rul
     for each, some in zip(pairs, rows, strict=True):
         lines += ["  " + "  ".join(map(str.ljust, row, (*widths, 0))).rstrip() for row in some]
         lines += [f"      {words}" for words in _words(each, form, rules)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *played.notes])
 
 
 def pair(expected: Sequence[ExpectedForm], seen: Sequence[Seen]) -> list[Pair]:

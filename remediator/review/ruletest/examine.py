@@ -38,5 +38,5 @@ def examine(test: RuleTest, catalog: Catalog) -> Verdict:
         played = play(test, catalog)
     except MalformedBody as error:
         return Verdict(file, name, f"an alert of this test would not be taken from Alertmanager: {error}")
-    message = difference(test.form, played.seen, by_name)
+    message = difference(test.form, played, by_name)
     return Verdict(file, name, message, frozenset(reached(played, by_name)))

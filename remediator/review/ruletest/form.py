@@ -17,6 +17,7 @@ from remediator.model.time import Seconds, Timestamp, format_rfc3339, parse_rfc3
 from remediator.rules.form import Name
 
 DEFAULT_START = "2026-01-05T12:00:00Z"  # a Monday, in the middle of the day
+_DAY: Seconds = 86_400.0
 
 
 def _instant(value: object) -> Timestamp:
@@ -152,12 +153,13 @@ class RuleTestFileOutline(Form):
     tests: list[dict[str, Any]] = Field(min_length=1)
 
 
-def last_event(test: RuleTestForm) -> Seconds:
-    """Say when the last thing happens in a test that is not the daemon's own doing, from its start."""
+def last_told(test: RuleTestForm) -> Seconds:
+    """Say when the last thing is that a test tells of or expects, from its start; a day where it tells of none."""
     times = [at for alert in test.alerts for at in (alert.fires, alert.resolves) if at is not None]
     times += [at for pause in test.pause for at in (pause.at, pause.at + (pause.for_ or 0.0))]
     times += [answer.at for answer in (*test.approve, *test.reject)]
-    return max(times, default=0.0)
+    times += [expected.at for expected in test.expect if expected.at is not None]
+    return max(times, default=_DAY)
 
 
 def tests_schema() -> dict[str, Any]:

@@ -122,13 +122,17 @@ class _Shared:
         return self._rules[key]
 
     def standing(self, config: LoadedConfig, form: RuleTestForm) -> Standing:
-        """Give what a configuration lends; the mode is the test's, else what a configuration that it names says."""
+        """Give what a configuration lends; the mode is the test's, else what a configuration that it names says.
+
+        Raises ConfigurationError.
+        """
         mode = form.mode or "auto"
         own = form.mode is None and form.config is not None and "mode" in config.config.model_fields_set
         changed = config if own else replace(config, config=config.config.model_copy(update={"mode": mode}))
         lent = self._wiring.standing(changed)
         # Of Alertmanager there is no more to know than the alerts of the test, and what fires it would repeat.
-        standing = replace(lent, presence_check=None, resolved_check=None, stale_after=math.inf)
+        # What the daemon says for itself is no run of the rules, and must not take their results.
+        standing = replace(lent, presence_check=None, resolved_check=None, stale_after=math.inf, notices=None)
         return standing if config.named else replace(standing, hosts=("*",))  # what it would allow is assumed to be met
 
 
@@ -197,15 +201,17 @@ class _Reader:
         faults += [*_alerts(form), *_results(form, self._shared.catalog), *_steps(form, self._shared.catalog)]
         try:
             config = self._shared.config(None if form.config is None else self._folder / form.config)
+            standing = self._shared.standing(config, form)
         except ConfigurationError as error:
-            return [*faults, Fault(("config",), "bad-config", "; ".join(map(str, error.problems)))]
+            told = "; ".join(map(str, error.problems)) or str(error)
+            return [*faults, Fault(("config",), "bad-config", told)]
         if not rule_paths:
             return faults
         rules = self._shared.rules(config, rule_paths)
         if rules.ok:
             faults += _rule_names(form, rules.rules.by_name)
         if not faults:
-            self.tests.append(RuleTest(self._document.file, form, rules, self._shared.standing(config, form)))
+            self.tests.append(RuleTest(self._document.file, form, rules, standing))
         return faults
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -15,26 +14,25 @@ import msgspec
 from remediator.actions.catalog import Catalog
 from remediator.actions.protocol import Outcome, Result
 from remediator.engine import controls
+from remediator.engine.laying import STORM_TIMER
 from remediator.errors import MalformedBody
 from remediator.model.alert import AlertStatus
 from remediator.model.run import Mode, Origin, Phase, Reason, State, Step, StepState
 from remediator.model.story import Story
-from remediator.model.time import Seconds, Timestamp, format_rfc3339
+from remediator.model.time import Seconds, Timestamp, format_duration, format_rfc3339
 from remediator.receive import Limits, decode
-from remediator.review.ruletest.form import AlertForm, AnswerForm, PauseForm, RuleTestForm, last_event
+from remediator.review.ruletest.form import AlertForm, AnswerForm, PauseForm, RuleTestForm, last_told
 from remediator.review.ruletest.load import RuleTest
 from remediator.review.stubs import Answer, Answers
 from remediator.review.virtual import run_virtual
 from remediator.review.world import World, open_world
 from remediator.store.protocol import RunFilter, StoredEvent, Transaction
 
-_DAY: Seconds = 86_400.0
-_OPEN_FOR = 30 * _DAY  # after the last event, time goes on so long at most while a run is open,
-_QUIET_FOR = _DAY  # and so long while none is: rules with a schedule begin new ones for ever
+_OPEN_FOR: Seconds = 30 * 86_400.0  # so long at most after the last thing that is told, for what is open then
 _ALL = 1_000_000
 _NEVER = "0001-01-01T00:00:00Z"
 
-Happening: TypeAlias = Callable[[World], Awaitable[object]]
+Happening: TypeAlias = Callable[[World], Awaitable[Sequence[str]]]  # gives what came to nothing, in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +57,7 @@ class Played:
     seen: tuple[Seen, ...] = ()  # in the order in which they were proposed
     stories: tuple[Story, ...] = ()
     events: tuple[StoredEvent, ...] = ()
+    notes: tuple[str, ...] = ()  # what people tried in vain
 
 
 def play(test: RuleTest, catalog: Catalog) -> Played:
@@ -73,11 +72,14 @@ async def _play(test: RuleTest, catalog: Catalog) -> Played:
     form = test.form
     settings = Answers({name: _answers(told) for name, told in form.results.items()}).settings
     async with open_world(catalog, test.rules.rules, test.standing, settings) as world:
+        notes: list[str] = []
         for at, happenings in sorted(_happenings(form).items()):
             await world.until(form.start + at)
-            await asyncio.gather(*(happening(world) for happening in happenings))
-        await _until_quiet(world, form.start + last_event(form))
-        return await world.store.view(partial(_look, start=form.start))
+            in_vain = await asyncio.gather(*(happening(world) for happening in happenings))
+            notes += [f"at {format_duration(at)}: {words}" for each in in_vain for words in each]
+        await _until_quiet(world, form.start + last_told(form))
+        played = await world.store.view(partial(_look, start=form.start))
+        return replace(played, notes=tuple(notes))
 
 
 def _answers(told: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Answer]:
@@ -116,29 +118,35 @@ def _happenings(form: RuleTestForm) -> Mapping[Seconds, Sequence[Happening]]:
     return found
 
 
-async def _pause(world: World, pause: PauseForm) -> None:
+async def _pause(world: World, pause: PauseForm) -> Sequence[str]:
     await controls.pause(
         world.engine, "somebody", "a pause of the test", rule=pause.rule, target=pause.target, span=pause.for_
     )
+    return ()
 
 
-async def _answer_asked(world: World, answer: AnswerForm, *, yes: bool) -> None:
+async def _answer_asked(world: World, answer: AnswerForm, *, yes: bool) -> Sequence[str]:
     """Answer all runs of a rule that ask; one who may not answer is refused, as in life, and nothing comes of it."""
     asking = await world.store.view(lambda tx: tx.runs(RunFilter(state=State.AWAITING_APPROVAL, rule=answer.rule)))
+    refused = [] if asking else [f"{answer.by} was not asked about {answer.rule}"]
     for run in asking:
-        with suppress(controls.Impossible):
+        try:
             if yes:
                 await controls.approve(world.engine, run.id, run.plan_hash or "", answer.by, "in the test")
             else:
                 await controls.reject(world.engine, run.id, answer.by, "in the test")
+        except controls.Impossible as error:
+            refused.append(str(error))
+    return refused
 
 
-async def _notify(world: World, body: bytes) -> None:
+async def _notify(world: World, body: bytes) -> Sequence[str]:
     """Post a body, as to the webhook."""
     notification = decode(body, world.loop.time(), Limits())
     if notification.refused:
         raise MalformedBody("; ".join(each.why for each in notification.refused))
     await world.engine.accept(notification)
+    return ()
 
 
 def _body(name: str, alerts: Sequence[tuple[AlertForm, AlertStatus]], start: Timestamp) -> bytes:
@@ -163,12 +171,16 @@ def _body(name: str, alerts: Sequence[tuple[AlertForm, AlertStatus]], start: Tim
 
 
 async def _until_quiet(world: World, last: Timestamp) -> None:
-    """Let time pass until nothing is left to happen."""
+    """Let time pass until nothing is left to happen; schedules, which never end, go as far as the test tells."""
     while (due := await world.next()) is not None:
-        still_open = await world.store.view(lambda tx: tx.open_counts())
-        if due > last + (_OPEN_FOR if still_open else _QUIET_FOR):
+        if due > last + (_OPEN_FOR if await world.store.view(_unfinished) else 0.0):
             return
         world.loop.jump(due)
+
+
+async def _unfinished(tx: Transaction) -> bool:
+    """Tell whether a run is open, or the end of a storm is waited for."""
+    return bool(await tx.open_counts()) or any(timer.name == STORM_TIMER for timer in await tx.timers())
 
 
 # --- what came of it ---
