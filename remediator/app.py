@@ -97,7 +97,9 @@ class Daemon:
         self.webhook = Webhook(self.engine, _limits(self.loaded), _credential(self.loaded), config.webhook.max_body)
         token = local_token(self.loaded.state_folder)
         runner = web.AppRunner(
-            make_app(self.engine, self.webhook, token, self._what_is_wrong), access_log=None, handle_signals=False
+            make_app(self.engine, self.webhook, token, self._what_is_wrong, lambda: self.loaded.config.access),
+            access_log=None,
+            handle_signals=False,
         )
         await runner.setup()
         try:

@@ -19,6 +19,7 @@ from pydantic import model_validator as check_whole
 from remediator.document import Document, Fault, nearest, not_json, read_document
 from remediator.errors import ConfigurationError
 from remediator.forms import Duration, Form, LimitSpan, LimitText, faults_of, parse_limit, schema_of, wrong_type
+from remediator.forms.access import Access
 from remediator.forms.guards import BlastRadiusForm, BreakerForm, Count, Filled, ModeEntryForm, ModeWord, StormForm
 from remediator.intervals import IntervalForm
 from remediator.model.time import Seconds
@@ -28,7 +29,7 @@ MEBIBYTE = 1024 * 1024
 
 STALE_AFTER: Seconds = 18_000.0
 
-NOT_YET = frozenset({"access", "ssh", "fly", "kubernetes", "postgres", "pagerduty", "slack", "notify"})
+NOT_YET = frozenset({"ssh", "fly", "kubernetes", "postgres", "pagerduty", "slack", "notify"})
 
 
 class Address(NamedTuple):
@@ -255,6 +256,7 @@ class Config(Form):
     )
     secrets: dict[str, SecretSource] = Field(default_factory=dict)
     webhook: Webhook = Field(default_factory=Webhook)
+    access: Access = Field(default_factory=Access)
     prometheus: Prometheus | None = None
     alertmanager: Alertmanager | None = None
     exec: Exec = Field(default_factory=Exec)
@@ -373,6 +375,7 @@ def _contradictions(config: Config) -> Iterator[Fault]:
         if secret is not None and secret.secret not in config.secrets:
             message = f"the secret `{secret.secret}` is not under `secrets`{nearest(secret.secret, config.secrets)}"
             yield Fault((*path, "secret"), "missing-secret", message)
+    yield from _unclear_people(config.access)
     for position, entry in enumerate(() if isinstance(config.mode, str) else config.mode):
         if entry.during is not None and entry.during not in config.windows:
             message = f"there is no window `{entry.during}` under `windows`{nearest(entry.during, config.windows)}"
@@ -383,6 +386,17 @@ def _contradictions(config: Config) -> Iterator[Fault]:
             "give `webhook.token` or `webhook.basic`, or listen on 127.0.0.1"
         )
         yield Fault(("listen",), "missing-credential", message)
+
+
+def _unclear_people(access: Access) -> Iterator[Fault]:
+    holders: dict[str, str] = {}
+    for name, user in access.users.items():
+        path = ("access", "users", name)
+        if user.token is None and access.proxy is None:
+            yield Fault(path, "missing-key", f"{name} has no `token`, and there is no `access.proxy` to come by")
+        elif user.token is not None and holders.setdefault(user.token, name) != name:
+            message = f"{name} has the token of {holders[user.token]}: who asks could not be told"
+            yield Fault((*path, "token"), "bad-value", message)
 
 
 def settings(loaded: LoadedConfig) -> dict[str, Any]:

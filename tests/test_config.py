@@ -89,6 +89,8 @@ def test_the_store_is_in_the_state_folder_unless_it_says_otherwise(tmp_path: Pat
 
 # --- what it may say ---
 
+HASH = "a" + "0" * 63
+
 
 def test_everything_of_this_release_can_be_said(tmp_path: Path) -> None:
     """All sections in one file."""
@@ -186,7 +188,7 @@ def test_a_fault_has_its_place(tmp_path: Path, text: str, line: int, column: int
 
 @pytest.mark.parametrize(
     "section",
-    ["access", "ssh", "fly", "kubernetes", "postgres", "pagerduty", "slack", "notify"],
+    ["ssh", "fly", "kubernetes", "postgres", "pagerduty", "slack", "notify"],
 )
 def test_a_section_of_a_later_release_is_refused(tmp_path: Path, section: str) -> None:
     """It would else be without effect, and nobody would know."""
@@ -296,3 +298,50 @@ def test_the_schema_knows_every_key_and_its_default() -> None:
     assert set(schema["properties"]) == set(Config.model_fields)
     assert schema["additionalProperties"] is False
     assert schema["$defs"]["Retention"]["properties"]["runs"]["default"] == "90d"
+
+
+# --- who may ask ---
+
+
+def test_people_and_a_proxy_may_be_named(tmp_path: Path) -> None:
+    """A hash is the same in large letters, and an address is a network of one."""
+    text = f"""
+access:
+  users:
+    ann: {{role: operator, token: {HASH.upper()}}}
+    zoe@example.com: {{role: admin}}
+  proxy: {{header: X-Forwarded-User, addresses: [10.0.0.5, 'fd00::/8']}}
+"""
+    access = load(tmp_path, text).config.access
+    assert access.users["ann"].token == HASH
+    assert access.proxy is not None
+    assert [str(network) for network in access.proxy.addresses] == ["10.0.0.5/32", "fd00::/8"]
+    assert access.proxy.role == "viewer"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "code"),
+    [
+        (f"{{users: {{local: {{role: admin, token: {HASH}}}}}}}", "access.users.local", "bad-value"),
+        (f"{{users: {{remediator: {{role: admin, token: {HASH}}}}}}}", "access.users.remediator", "bad-value"),
+        (f"{{users: {{'ann ': {{role: admin, token: {HASH}}}}}}}", "access.users.ann ", "bad-value"),
+        (f"{{users: {{ann: {{role: root, token: {HASH}}}}}}}", "access.users.ann.role", "bad-value"),
+        ("{users: {ann: {role: admin, token: secret}}}", "access.users.ann.token", "bad-value"),
+        ("{users: {ann: {role: admin}}}", "access.users.ann", "missing-key"),
+        (
+            f"{{users: {{ann: {{role: viewer, token: {HASH}}}, bob: {{role: admin, token: {HASH}}}}}}}",
+            "access.users.bob.token",
+            "bad-value",
+        ),
+        ("{proxy: {header: X-User}}", "access.proxy.addresses", "missing-key"),
+        ("{proxy: {header: X-User, addresses: []}}", "access.proxy.addresses", "bad-value"),
+        ("{proxy: {header: 'X User', addresses: [10.0.0.5]}}", "access.proxy.header", "bad-value"),
+        ("{proxy: {header: X-User, addresses: [10.0.0.5/8]}}", "access.proxy.addresses[0]", "bad-value"),
+        ("{proxy: {header: X-User, addresses: ['0.0.0.0/0']}}", "access.proxy.addresses[0]", "bad-value"),
+        ("{proxy: {header: X-User, addresses: ['::/0']}}", "access.proxy.addresses[0]", "bad-value"),
+        ("{proxy: {header: X-User, addresses: [proxy.local]}}", "access.proxy.addresses[0]", "bad-value"),
+    ],
+)
+def test_access_that_would_not_be_what_it_says_is_refused(tmp_path: Path, text: str, key: str, code: str) -> None:
+    """Nobody is called what the daemon calls itself, two share no token, and not everybody is a proxy."""
+    assert [found[2:] for found in refused(tmp_path, f"access: {text}\n")] == [(key, code)]

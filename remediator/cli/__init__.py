@@ -20,8 +20,15 @@ _COMMANDS = {
     "show": "runs",
     "cancel": "runs",
     "resolve": "runs",
-    "pause": "runs",
-    "resume": "runs",
+    "approve": "approvals",
+    "reject": "approvals",
+    "run": "by_hand",
+    "drill": "by_hand",
+    "pause": "controls",
+    "resume": "controls",
+    "mode": "controls",
+    "controls": "controls",
+    "token": "people",
 }
 
 

@@ -102,7 +102,10 @@ class Client:
         """Complete the beginning of a run's id; raises Refused where it is not the beginning of just one."""
         if len(run) == 26:
             return run
-        found = [each["id"] for each in self.runs(None) if each["id"].startswith(run) or each["id"].endswith(run)]
+        listed = (
+            self.runs(None) if run else ()
+        )  # in a script, an empty variable must not mean the only run that there is
+        found = [each["id"] for each in listed if each["id"].startswith(run) or each["id"].endswith(run)]
         if len(found) != 1:
             raise Refused(404, "not_found", f"{len(found)} runs have an id that begins or ends with {run!r}")
         return str(found[0])

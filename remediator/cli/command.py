@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from remediator.actions.bounds import visible
 from remediator.cli.client import Client, Refused, Unreachable
 from remediator.config import LoadedConfig, load_config
 from remediator.errors import ConfigurationError, RemediatorError, StoreForeign, StoreLocked
@@ -39,6 +40,11 @@ class Asked:
     def client(self) -> Client:
         """Give the way to the daemon."""
         return Client.of(self.config, self.url, self.token)
+
+    def say(self, words: str, status: int = 0) -> int:
+        """Say something beside what was asked for, on standard error, and give the exit status that goes with it."""
+        click.echo(f"remediator: {visible(words)}", err=True)
+        return status
 
 
 _OPTIONS = (

@@ -14,6 +14,7 @@ from remediator.actions.bounds import visible
 _COLOURS = {
     "succeeded": "green", "planned": "cyan", "failed": "red", "unknown": "red", "blocked": "yellow",
     "cancelled": "bright_black", "running": "blue", "verifying": "blue", "waiting": "magenta",
+    "awaiting_approval": "magenta",
 }  # fmt: skip
 
 

@@ -36,16 +36,23 @@ async def pause(
         until=None if span is None else now + span,
     )  # fmt: skip
     standing = engine.desk.standing
-    whole = f"paused by {author}: {reason}: what is open is held till `remediator resume`"
+    till = "`remediator resume`" if control.until is None else format_rfc3339(control.until)
+    whole = f"paused by {author}: {reason}: {_on(control)} is held till {till}"
 
     async def script(tx: Transaction) -> None:
         await lay(tx, control, now)
+        await tx.wake_held(now)  # what rests notes the time: a pause is nobody's delay
         await give_notices(tx, standing, [Notice("pause", whole)], now)
 
     await engine.store.transact(script)
     engine.look()
     _log.warning("paused", by=author, reason=reason, rule=rule, target=target, seconds=span)
     return control
+
+
+def _on(control: Control) -> str:
+    named = (("rule", control.rule), ("target", control.target))
+    return " on ".join(f"{what} {name}" for what, name in named if name is not None) or "everything"
 
 
 async def resume(
@@ -66,7 +73,7 @@ async def resume(
 
 
 async def lift(engine: Engine, control_id: str, author: str, reason: str) -> Control | None:
-    """Lift one pause by its id; None where there is none such in force."""
+    """Lift what is laid on everything, a rule or a target, by its id; None where there is no such control in force."""
 
     async def script(tx: Transaction) -> Control | None:
         for control in await tx.controls(now):
@@ -76,8 +83,9 @@ async def lift(engine: Engine, control_id: str, author: str, reason: str) -> Con
 
     now = engine.clock.now()
     lifted = await engine.store.transact(script)
-    _log.warning("resumed", by=author, reason=reason, control=control_id)
-    engine.look()
+    if lifted is not None:
+        _log.warning(f"{lifted.kind} lifted", by=author, reason=reason, control=control_id)
+        engine.look()
     return lifted
 
 
@@ -135,11 +143,15 @@ async def _answer(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str,
         run = story.run
         if run.state is not State.AWAITING_APPROVAL:
             raise Impossible(f"run {run_id} asks nobody: it is {run.state}")
-        if run.ask_until is not None and now >= run.ask_until:
-            raise Impossible(f"run {run_id} asked till {format_rfc3339(run.ask_until)}, and that has passed")
+        held = 0.0 if run.paused_since is None else now - run.paused_since  # uses up nobody's time to answer
+        if run.ending is not None or (run.ask_until is not None and now >= run.ask_until + held):
+            raise Impossible(f"run {run_id} asked till {format_rfc3339(run.ask_until or now)}, and that has passed")
         named = rule.rungs[run.rung].approval.approvers
         if named and person not in named:
-            raise Impossible(f"{person} is not among the approvers of {run.rule}: {', '.join(named)}")
+            raise Impossible(
+                f"{person} is not among the approvers of {run.rule}: one of {', '.join(named)} has to answer, "
+                "with a token of their own"
+            )
         if kind is ControlKind.APPROVE and plan_hash != run.plan_hash:
             raise Impossible(
                 f"this is not the plan that run {run_id} asks about now: look at it again with `remediator show`"

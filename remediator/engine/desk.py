@@ -28,6 +28,7 @@ class Desk:
         self.draining = False  # nothing new is begun
         self._catalog = catalog
         self._frozen: dict[str, Rule] = {}  # rules of runs that began under an older set, by hash
+        self._confidential: dict[str, bool] = {}  # of such rules, by hash
 
     def put(self, rules: RuleSet, standing: Standing, settings: Mapping[str, Any]) -> None:
         """Put another set of rules and settings in force."""
@@ -55,3 +56,18 @@ class Desk:
                 raise StoreError(f"the rule {run.rule} ({run.rule_hash}) of run {run.id} is not in the store")
             self._frozen[run.rule_hash] = compile_rule(definition, self._catalog)
         return self._frozen[run.rule_hash]
+
+    async def confidential(self, run: Run, store: Store) -> bool:
+        """Tell whether a run's details are for operators only: its rule says so, as it was or as it is now.
+
+        What can't be known is confidential. Raises StoreError.
+        """
+        rule = self.rules.by_name.get(run.rule)
+        if rule is not None and (rule.confidential or rule.hash == run.rule_hash):
+            return rule.confidential
+        if run.rule_hash not in self._confidential:
+            definition = await store.view(lambda tx: tx.rule_definition(run.rule_hash))
+            if definition is None:
+                return True
+            self._confidential[run.rule_hash] = definition.get("confidential", False) is not False
+        return self._confidential[run.rule_hash]

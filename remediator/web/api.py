@@ -1,30 +1,66 @@
-"""/api/v1: what the command line and, later, the pages ask of the running daemon."""
+"""/api/v1: what the command line and, later, the pages ask of the running daemon. Viewers look, operators act."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from remediator.document import nearest
 from remediator.engine import Engine, controls
-from remediator.errors import MalformedBody, StoreError
-from remediator.model.run import State
+from remediator.engine.approving import approvals
+from remediator.engine.occasions import NotProposed, Occasion
+from remediator.errors import InvalidRules, MalformedBody, StoreError
+from remediator.forms.access import Access
+from remediator.model.alert import Episode
+from remediator.model.identity import new_id
+from remediator.model.run import Control, ControlKind, Mode, Origin, State
 from remediator.model.story import Story
-from remediator.model.time import Seconds, parse_duration
+from remediator.model.time import Seconds, Timestamp, parse_duration
 from remediator.receive import Limits, decode
 from remediator.review.explain import Asked, explain
 from remediator.store.protocol import RunFilter, Transaction
-from remediator.web.access import Handler, failure, holds_token
-from remediator.web.shapes import alert_shape, control_shape, event_shape, rule_shape, run_shape
+from remediator.web.access import PERSON, Handler, Person, Role, by_role, failure
+from remediator.web.shapes import (
+    alert_shape,
+    approval_shape,
+    control_shape,
+    event_shape,
+    rule_shape,
+    run_shape,
+    veiled_run,
+    viewed_event,
+)
 
 _PAGE = 100
 _LARGEST_PAGE = 1000
+_LONGEST_TEXT = 10_000  # characters of a reason, a name, a target
 
 
 class _Bad(Exception):
     """The request can't be understood."""
+
+
+class _Missing(Exception):
+    """What the request names is not there."""
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """A run as the store has it, with what its JSON needs beside."""
+
+    story: Story
+    alerts: Sequence[Episode]
+    controls: Sequence[Control]  # read where a person is asked
+
+
+async def _find(tx: Transaction, run_id: str, now: Timestamp) -> _Found | None:
+    story = await tx.run(run_id)
+    if story is None:
+        return None
+    asks = story.run.state is State.AWAITING_APPROVAL
+    return _Found(story, await tx.alerts_of(run_id), await tx.controls(now, run_id) if asks else ())
 
 
 class Api:
@@ -45,26 +81,39 @@ class Api:
             limit=limit,
         )
 
-        async def script(tx: Transaction) -> list[dict[str, Any]]:
-            found = [await tx.run(run.id) for run in await tx.runs(which)]
-            return [run_shape(story, await tx.alerts_of(story.run.id)) for story in found if story is not None]
+        now = self.engine.clock.now()
 
-        runs = await self.engine.store.view(script)
+        async def script(tx: Transaction) -> list[_Found | None]:
+            return [await _find(tx, run.id, now) for run in await tx.runs(which)]
+
+        found = [each for each in await self.engine.store.view(script) if each is not None]
+        runs = [await self._shape(each, request[PERSON]) for each in found]
         return _json({"runs": runs, "next": runs[-1]["id"] if len(runs) == limit else None})
 
     async def run(self, request: web.Request) -> web.Response:
-        """Give one run; an id may be cut short as long as it names one run only."""
-        return _json(await self._shape(request.match_info["id"]))
+        """Give one run."""
+        return await self._one(request.match_info["id"], request)
 
-    async def _shape(self, run_id: str) -> dict[str, Any]:
-        async def script(tx: Transaction) -> dict[str, Any] | None:
-            story: Story | None = await tx.run(run_id)
-            return None if story is None else run_shape(story, await tx.alerts_of(run_id))
-
-        shape = await self.engine.store.view(script)
-        if shape is None:
+    async def _one(self, run_id: str, request: web.Request, status: int = 200) -> web.Response:
+        now = self.engine.clock.now()
+        found = await self.engine.store.view(lambda tx: _find(tx, run_id, now))
+        if found is None:
             raise KeyError(run_id)
-        return shape
+        return _json(await self._shape(found, request[PERSON]), status)
+
+    async def _shape(self, found: _Found, person: Person) -> dict[str, Any]:
+        """Give a run as far as this person may see it."""
+        story, run = found.story, found.story.run
+        desk, store = self.engine.desk, self.engine.store
+        if not person.role.may(Role.OPERATOR) and await desk.confidential(run, store):
+            return veiled_run(story)
+        if run.state is not State.AWAITING_APPROVAL:
+            return run_shape(story, found.alerts)
+        try:
+            approval = (await desk.rule_of(run, store)).rungs[run.rung].approval
+        except (InvalidRules, StoreError):
+            approval = None  # its rule is gone, or an action that it needs: the list of runs can be read all the same
+        return run_shape(story, found.alerts, approval_shape(run, approval, approvals(run, found.controls)))
 
     async def alerts(self, request: web.Request) -> web.Response:
         """List the alerts that fire, of one name or all."""
@@ -85,8 +134,23 @@ class Api:
         limit, after = _whole(request, "limit", _PAGE), _whole(request, "after", 0, 0)
         run = request.query.get("run")
         found = await self.engine.store.view(lambda tx: tx.events(after, limit, run))
-        return _json(
-            {"events": [event_shape(each) for each in found], "next": found[-1].seq if len(found) == limit else None}
+        if request[PERSON].role.may(Role.OPERATOR):
+            shapes = [event_shape(each) for each in found]
+        else:
+            confidential = await self._confidential({each.run for each in found if each.run is not None})
+            shapes = [viewed_event(each, confidential=each.run in confidential) for each in found]
+        return _json({"events": shapes, "next": found[-1].seq if len(found) == limit else None})
+
+    async def _confidential(self, runs: Collection[str]) -> frozenset[str]:
+        """Give those runs that are for operators only; one that is not in the store any more is."""
+
+        async def script(tx: Transaction) -> dict[str, Story | None]:
+            return {run: await tx.run(run) for run in runs}
+
+        stories = await self.engine.store.view(script)
+        desk, store = self.engine.desk, self.engine.store
+        return frozenset(
+            [run for run, story in stories.items() if story is None or await desk.confidential(story.run, store)]
         )
 
     async def list_controls(self, request: web.Request) -> web.Response:
@@ -96,44 +160,96 @@ class Api:
         return _json({"controls": [control_shape(each) for each in laid]})
 
     async def lay(self, request: web.Request) -> web.Response:
-        """Pause: `{kind: pause, reason, rule, target, for, author}`; resume: the same with `kind: resume`."""
+        """Pause, or lay a mode: `{kind: pause or mode, mode, reason, rule, target, for}`; resume: `kind: resume`."""
         asked = await _document(request)
-        author, reason = _author(asked), _text(asked, "reason") or ""
-        rule, target = _text(asked, "rule"), _text(asked, "target")
-        if asked.get("kind") == "resume":
+        author, reason = _author(request, _text(asked, "author")), _text(asked, "reason") or ""
+        rule, target, span = _text(asked, "rule"), _text(asked, "target"), _text(asked, "for")
+        kind = asked.get("kind")
+        if kind == "resume":
             lifted = await controls.resume(self.engine, author, reason, rule=rule, target=target)
             return _json({"lifted": [control_shape(each) for each in lifted]})
-        if asked.get("kind") != "pause":
-            raise _Bad("kind is neither pause nor resume")
+        if kind not in ("pause", "mode"):
+            raise _Bad("kind is pause, mode or resume")
         if not reason:
-            raise _Bad("a pause needs a reason, for whoever finds it")
-        span = _text(asked, "for")
-        control = await controls.pause(
-            self.engine, author, reason, rule=rule, target=target, span=None if span is None else _span(span)
-        )
-        return _json(control_shape(control))
+            raise _Bad(f"a {kind} needs a reason, for whoever finds it")
+        seconds = None if span is None else _span(span)
+        if kind == "pause":
+            control = await controls.pause(self.engine, author, reason, rule=rule, target=target, span=seconds)
+            return _json(control_shape(control))
+        if asked.get("mode") not in list(Mode):
+            raise _Bad(f"mode is one of {', '.join(Mode)}")
+        now = self.engine.clock.now()
+        control = Control(
+            id=new_id(now), kind=ControlKind.MODE, laid_at=now, author=author, reason=reason, rule=rule, target=target,
+            mode=Mode(asked["mode"]), until=None if seconds is None else now + seconds,
+        )  # fmt: skip
+        return _json(control_shape(await controls.lay_mode(self.engine, control)))
 
     async def lift(self, request: web.Request) -> web.Response:
-        """Lift one pause."""
-        control = await controls.lift(self.engine, request.match_info["id"], "api", request.query.get("reason", ""))
+        """Lift what is laid on everything, a rule or a target, whoever laid it: `?reason=`."""
+        control_id, author = request.match_info["id"], _author(request, request.query.get("author"))
+        control = await controls.lift(self.engine, control_id, author, request.query.get("reason", ""))
         if control is None:
-            raise KeyError(request.match_info["id"])
+            raise _Missing(f"nothing that is in force has the id {control_id!r}: see `remediator controls`")
         return _json(control_shape(control))
 
-    async def cancel(self, request: web.Request) -> web.Response:
-        """Cancel a run: `{reason, author}`."""
+    async def propose(self, request: web.Request) -> web.Response:
+        """Propose a run by hand: `{rule, labels, reason}`, and `drill: true` for a drill, which needs no reason."""
         asked = await _document(request)
-        await controls.cancel(self.engine, request.match_info["id"], _author(asked), _text(asked, "reason") or "")
-        return _json(await self._shape(request.match_info["id"]))
+        name, drill = _text(asked, "rule"), asked.get("drill", False)
+        author, reason = _author(request, _text(asked, "author")), _text(asked, "reason")
+        if name is None:
+            raise _Bad("`rule` says which rule is to run")
+        if not isinstance(drill, bool):
+            raise _Bad("drill is true or false")
+        if not reason and not drill:
+            raise _Bad("a run by hand needs a reason, for whoever reads of it")
+        if name not in self.engine.desk.rules.by_name:
+            raise _Missing(f"there is no rule `{name}` in force{nearest(name, self.engine.desk.rules.by_name)}")
+        given = self._labels(asked.get("labels", {}))
+        occasion = Occasion(Origin.HAND, given=given, author=author, reason=reason, drill=drill)
+        return await self._one(await controls.by_hand(self.engine, name, occasion), request, 201)
+
+    def _labels(self, given: Any) -> Mapping[str, str]:
+        """Take labels as those of an alert: what an alert could not have, nobody gives by hand."""
+        if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+            raise _Bad("labels is a mapping of names to texts")
+        body = msgspec.json.encode({"alerts": [{"status": "firing", "labels": given}]})
+        return decode(body, self.engine.clock.now(), Limits()).alerts[0].labels
+
+    async def approve(self, request: web.Request) -> web.Response:
+        """Approve one plan of a run: `{plan_hash, reason}`. By whom is what the token proves, whatever the body says."""
+        asked = await _document(request)
+        run_id, plan_hash = request.match_info["id"], _text(asked, "plan_hash")
+        if not plan_hash:
+            raise _Bad("an approval is for one plan: give its `plan_hash`, as the run shows it")
+        await controls.approve(self.engine, run_id, plan_hash, request[PERSON].name, _text(asked, "reason") or "")
+        return await self._one(run_id, request)
+
+    async def reject(self, request: web.Request) -> web.Response:
+        """Say no to what a run asks for: `{reason}`. By whom is what the token proves."""
+        asked = await _document(request)
+        run_id, reason = request.match_info["id"], _text(asked, "reason")
+        if not reason:
+            raise _Bad("a rejection needs a reason, for whoever reads of it")
+        await controls.reject(self.engine, run_id, request[PERSON].name, reason)
+        return await self._one(run_id, request)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Cancel a run: `{reason}`."""
+        asked, run_id = await _document(request), request.match_info["id"]
+        author = _author(request, _text(asked, "author"))
+        await controls.cancel(self.engine, run_id, author, _text(asked, "reason") or "")
+        return await self._one(run_id, request)
 
     async def resolve(self, request: web.Request) -> web.Response:
-        """Settle an unknown run: `{as: succeeded or failed, reason, author}`."""
-        asked = await _document(request)
+        """Settle an unknown run: `{as: succeeded or failed, reason}`."""
+        asked, run_id = await _document(request), request.match_info["id"]
         if asked.get("as") not in ("succeeded", "failed"):
             raise _Bad("`as` says what became of it: succeeded or failed")
-        run_id, outcome = request.match_info["id"], State(asked["as"])
-        await controls.resolve(self.engine, run_id, outcome, _author(asked), _text(asked, "reason") or "")
-        return _json(await self._shape(run_id))
+        author, outcome = _author(request, _text(asked, "author")), State(asked["as"])
+        await controls.resolve(self.engine, run_id, outcome, author, _text(asked, "reason") or "")
+        return await self._one(run_id, request)
 
     async def explain(self, request: web.Request) -> web.Response:
         """Explain a notification's body with the guards' real figures."""
@@ -154,18 +270,20 @@ class Api:
         return failure(501, "not_yet", f"{request.path} comes with a later release")
 
 
-def api_app(engine: Engine, token: str) -> web.Application:
-    """Make the application below /api/v1."""
+def api_app(engine: Engine, token: str, access: Callable[[], Access]) -> web.Application:
+    """Make the application below /api/v1; `access` gives what is in force when somebody asks."""
     api = Api(engine)
-    app = web.Application(middlewares=[_errors, holds_token(token)], client_max_size=32 * 1024 * 1024)
+    allowed = by_role(token, access, lambda: engine.desk.standing.public_url)
+    app = web.Application(middlewares=[_errors, allowed], client_max_size=32 * 1024 * 1024)
     app.add_routes(
         [
             web.get("/runs", api.runs),
+            web.post("/runs", api.propose),
             web.get("/runs/{id}", api.run),
             web.post("/runs/{id}/cancel", api.cancel),
             web.post("/runs/{id}/resolve", api.resolve),
-            web.post("/runs/{id}/approve", api.not_yet),
-            web.post("/runs/{id}/reject", api.not_yet),
+            web.post("/runs/{id}/approve", api.approve),
+            web.post("/runs/{id}/reject", api.reject),
             web.get("/alerts", api.alerts),
             web.get("/rules", api.rules),
             web.get("/events", api.events),
@@ -186,17 +304,21 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except KeyError as error:
-        return failure(404, "not_found", f"there is no run or control {error.args[0]!r}")
+        return failure(404, "not_found", f"there is no run {error.args[0]!r}")
+    except _Missing as error:
+        return failure(404, "not_found", str(error))
     except (_Bad, MalformedBody) as error:
         return failure(400, "bad_request", str(error))
-    except controls.Impossible as error:
+    except (controls.Impossible, InvalidRules) as error:
         return failure(409, "impossible", str(error))
+    except NotProposed as error:
+        return failure(409, "not_proposed", str(error))
     except StoreError as error:
         return failure(503, "store_away", str(error))
 
 
-def _json(document: Any) -> web.Response:
-    return web.Response(body=msgspec.json.encode(document), content_type="application/json")
+def _json(document: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(document), content_type="application/json")
 
 
 async def _document(request: web.Request) -> Mapping[str, Any]:
@@ -213,11 +335,15 @@ def _text(document: Mapping[str, Any], key: str) -> str | None:
     value = document.get(key)
     if value is not None and not isinstance(value, str):
         raise _Bad(f"{key} is not a text")
+    if value is not None and ("\0" in value or len(value) > _LONGEST_TEXT):
+        raise _Bad(f"{key} holds a NUL, or is longer than {_LONGEST_TEXT} characters")
     return value
 
 
-def _author(document: Mapping[str, Any]) -> str:
-    return _text(document, "author") or "api"
+def _author(request: web.Request, named: str | None) -> str:
+    """Say in whose name an order is given; only the holder of the local token may name another."""
+    person = request[PERSON]
+    return named if person.local and named else person.name
 
 
 def _guarded(read: Callable[[], Any]) -> Any:

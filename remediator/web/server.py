@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from remediator import metrics
 from remediator.engine import Engine
 from remediator.errors import StoreError
+from remediator.forms.access import Access
 from remediator.model.run import ControlKind, State
 from remediator.store.protocol import Transaction
 from remediator.web.access import failure, plain_errors
@@ -61,8 +62,14 @@ class Health:
         return web.Response(body=generate_latest(metrics.REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def make_app(engine: Engine, webhook: Webhook, token: str, trouble: Callable[[], str | None]) -> web.Application:
-    """Make the whole application."""
+def make_app(
+    engine: Engine,
+    webhook: Webhook,
+    token: str,
+    trouble: Callable[[], str | None],
+    access: Callable[[], Access] = Access,
+) -> web.Application:
+    """Make the whole application. `access` gives who may ask beside the holder of the local `token`: by default nobody."""
     health = Health(engine, trouble)
     app = web.Application(middlewares=[plain_errors], client_max_size=webhook.max_body)
     app.add_routes(
@@ -73,5 +80,5 @@ def make_app(engine: Engine, webhook: Webhook, token: str, trouble: Callable[[],
             web.get("/metrics", health.metrics),
         ]
     )
-    app.add_subapp("/api/v1", api_app(engine, token))
+    app.add_subapp("/api/v1", api_app(engine, token, access))
     return app

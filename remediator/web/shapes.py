@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from remediator.model.alert import Episode
-from remediator.model.run import Control, Phase, Step
+from remediator.model.run import Control, Phase, Run, Step
 from remediator.model.story import Story
 from remediator.model.time import Timestamp, format_rfc3339
-from remediator.rules.rule import Rule
+from remediator.rules.rule import Approval, Rule
+from remediator.rules.windows import Modes
 from remediator.store.protocol import StoredEvent
 
 _ORDER = {phase: number for number, phase in enumerate(Phase)}
@@ -22,8 +23,8 @@ def instant(at: Timestamp | None) -> str | None:
     return None if at is None else format_rfc3339(at)
 
 
-def run_shape(story: Story, alerts: Sequence[Episode]) -> dict[str, Any]:
-    """Give a run."""
+def run_shape(story: Story, alerts: Sequence[Episode], approval: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Give a run; with `approval` where a person is asked."""
     run = story.run
     return {
         "id": run.id,
@@ -46,9 +47,43 @@ def run_shape(story: Story, alerts: Sequence[Episode]) -> dict[str, Any]:
         "origin": run.origin,
         "reverts": run.reverts,
         "ask_until": instant(run.ask_until),
+        "approval": approval,
         "healed_after": None if run.healed_at is None else run.healed_at - run.created_at,  # seconds
         "rung": run.rung,
         "drill": run.drill,
+        "confidential": False,  # true: what is not for the one who asks is left empty
+    }
+
+
+# What anyone who may look sees of a run of a confidential rule; lists are empty there, anything else is null.
+_PLAIN = frozenset({"id", "rule", "priority", "state", "created_at", "started_at", "ended_at"})
+_PLAIN_DATA = frozenset({"rule", "priority", "from", "to"})
+
+
+def veiled_run(story: Story) -> dict[str, Any]:
+    """Give a run of a confidential rule as viewers see it."""
+    shape = run_shape(story, ())
+    veiled = {key: value if key in _PLAIN else None for key, value in shape.items()}
+    return {**veiled, "alerts": [], "steps": [], "confidential": True}
+
+
+def viewed_event(event: StoredEvent, *, confidential: bool) -> dict[str, Any]:
+    """Give a line of history as viewers see it: without hashes, by which what a line holds could be guessed and proved."""
+    data = {key: value for key, value in event.data.items() if not confidential or key in _PLAIN_DATA}
+    return {**event_shape(event), "data": data, "hash": None}
+
+
+def approval_shape(run: Run, approval: Approval | None, given: Sequence[str]) -> dict[str, Any]:
+    """Give what a run asks for: of whom, till when, and who has approved this plan so far.
+
+    With None, how many and who are not known, and null.
+    """
+    return {
+        "asked_at": instant(run.asked_at),
+        "until": instant(run.ask_until),
+        "quorum": approval and approval.quorum,
+        "approvers": approval and list(approval.approvers),  # none: whoever may operate the daemon
+        "given": list(given),
     }
 
 
@@ -65,6 +100,7 @@ def step_shape(step: Step) -> dict[str, Any]:
         "state": step.state,
         "attempt": step.attempt,
         "item": step.item,
+        "rung": step.rung,
         "parameters": step.parameters,
         "started_at": instant(step.started_at),
         "ended_at": instant(step.ended_at),
@@ -92,14 +128,25 @@ def rule_shape(rule: Rule) -> dict[str, Any]:
         "name": rule.name,
         "hash": rule.hash,
         "summary": rule.summary,
-        "mode": rule.modes.highest,
+        "mode": modes_shape(rule.modes),
         "match": [str(matcher) for matcher in rule.match],
         "file": rule.file,
         "line": rule.line,
         "owner": rule.owner,
         "runbook": rule.runbook,
         "writes": rule.writes,
+        "deadline": rule.deadline,  # seconds
+        "confidential": rule.confidential,
     }
+
+
+def modes_shape(modes: Modes) -> str | list[dict[str, str]]:
+    """Give modes as they were written: one word, or a list in which the first entry that holds decides."""
+    if [name for name, _ in modes.entries] == [None]:
+        return str(modes.entries[0][1])
+    return [
+        {"mode": str(mode)} if name is None else {"during": name, "mode": str(mode)} for name, mode in modes.entries
+    ]
 
 
 def control_shape(control: Control) -> dict[str, Any]:

@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import pytest
-from aiohttp.test_utils import TestServer
-from click.testing import CliRunner, Result
-from stage import Stage, stage_in
+from cli.keyboard import RULE, ask, run
+from stage import Stage
 
-from remediator.cli import main
-from remediator.receive import Limits
-from remediator.web.access import WebhookCredential
-from remediator.web.server import make_app
-from remediator.web.webhook import Webhook
-
-RULE = """
-rules:
-  - name: mend
-    summary: Mend what is down.
-    match: '{alertname="Down"}'
-    target: 't/{{ labels.app }}'
-    guard: {cooldown: 0s}
-    steps: [{id: act, uses: exec.run, with: {argv: [/bin/true, '{{ labels.app }}']}}]
-"""
 GOOD = """
 rules:
   - name: mend
@@ -39,21 +20,6 @@ rules:
     on_failure: [{uses: log, with: {message: 'still down'}}]
 """
 BODY = {"alerts": [{"status": "firing", "labels": {"alertname": "Down", "app": "web"}}]}
-
-
-@pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test in an empty folder, without variables."""
-    for name in ("REMEDIATOR_CONFIG", "REMEDIATOR_URL", "REMEDIATOR_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-def run(*arguments: str, **more: Any) -> Result:
-    """Run a command as a person would, and keep its two outputs apart."""
-    result = CliRunner().invoke(main, list(arguments), **more)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
 
 
 def write(name: str, text: str) -> str:
@@ -200,26 +166,6 @@ def test_wrong_usage_and_wrong_configuration_are_exit_2() -> None:
 
 
 # -- with a daemon --
-
-
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    """A stage that listens, with its token where the command line looks for it."""
-    async with stage_in(tmp_path) as started:
-        webhook = Webhook(started.engine, Limits(), WebhookCredential(), 1000)
-        server = TestServer(make_app(started.engine, webhook, "the-token", lambda: None))
-        await server.start_server()
-        Path("remediator.yml").write_text(f"listen: 127.0.0.1:{server.port}\nstate: {tmp_path}\n")
-        Path("token").write_text("the-token\n")
-        await started.rules(
-            RULE.replace("exec.run", "test.write").replace("argv: [/bin/true, '{{ labels.app }}']", "says: x")
-        )
-        yield started
-        await server.close()
-
-
-async def ask(*arguments: str) -> Result:
-    return await asyncio.to_thread(run, *arguments)
 
 
 async def test_runs_and_show_tell_what_happened(stage: Stage) -> None:

@@ -322,6 +322,14 @@ rules:
     steps:
       - uses: log
         with: {message: down}
+  - name: ask
+    summary: Asks.
+    match: '{alertname="Asking"}'
+    target: 'host/{{ labels.host }}'
+    mode: approve
+    steps:
+      - uses: log
+        with: {message: let go on}
 """
 
 
@@ -339,20 +347,20 @@ class Duty:
 
     def run_in(self, state: str) -> str:
         """Give a run of its own in a state."""
-        if state == "running":
-            return self._running()
+        if state in ("running", "awaiting_approval"):
+            return self._opened({"running": "Sleepy", "awaiting_approval": "Asking"}[state], state)
         known = {run["id"] for run in self.daemon.runs(state="unknown")}
-        run = self._running()
+        run = self._opened("Sleepy", "running")
         self.daemon.kill()  # its step's program outlives it, in a group of its own
         self.daemon.start()
         eventually(lambda: {each["id"] for each in self.daemon.runs(state=state)} - known, f"a run is {state}")
         return run
 
-    def _running(self) -> str:
+    def _opened(self, alert: str, state: str) -> str:
         self._hosts += 1
-        labels = {"alertname": "Sleepy", "host": f"h{self._hosts}"}
+        labels = {"alertname": alert, "host": f"h{self._hosts}"}
         run = str(self.daemon.post({"alerts": [{"status": "firing", "labels": labels}]}).json()["runs"][0])
-        eventually(lambda: self.daemon.run(run)["state"] == "running", "the run has begun")
+        eventually(lambda: self.daemon.run(run)["state"] == state, f"the run is {state}")
         return run
 
 

@@ -141,3 +141,18 @@ async def test_every_control_is_in_the_history_with_its_author(stage: Stage) -> 
         ("control.laid", "ann"),
         ("control.lifted", "ann"),
     ]
+
+
+async def test_p7_what_rests_under_a_pause_loses_none_of_its_time(stage: Stage) -> None:
+    """A verification that was between two polls when the pause was laid has its whole span left when it is lifted."""
+    checks = "verify: {within: 2m, every: 1m, checks: [{uses: test.check, expect: result.ok}]}"
+    await stage.rules(RULE.replace("    steps:", f"    {checks}\n    steps:"))
+    stage.outcomes["test.check"] = [{"ok": False}, {"ok": True}]
+    await stage.fires(app="web")
+    await stage.passes(30)
+    await pause(stage)
+    await stage.passes(3600)
+    assert stage.used("test.check") == 1
+    await resume(stage)
+    await stage.passes(60)
+    assert await stage.states() == [("succeeded", None)]
