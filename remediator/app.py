@@ -28,6 +28,7 @@ from remediator.log import configure_log
 from remediator.model.identity import new_id
 from remediator.model.run import Control, ControlKind, Event, EventKind, State
 from remediator.receive import Limits
+from remediator.review.morning import report_when_due
 from remediator.rules.configured import standing_of
 from remediator.rules.load import Loaded, load_rules
 from remediator.store.protocol import Transaction
@@ -111,6 +112,7 @@ class Daemon:
         self._signals()
         scheduler = AsyncIOScheduler(timezone="UTC")
         scheduler.add_job(self._prune, "interval", hours=6)
+        scheduler.add_job(self._tell_report, "interval", seconds=15, misfire_grace_time=None)
         scheduler.start()
         tasks = [
             asyncio.create_task(work)
@@ -319,6 +321,12 @@ class Daemon:
                 gone = await self.store.transact(lambda tx: tx.prune(**before))
         except StoreError as error:
             _log.error("old records could not be pruned", error=str(error))
+
+    async def _tell_report(self) -> None:
+        try:
+            await report_when_due(self.engine)
+        except StoreError as error:
+            _log.error("the report could not be given, and is tried again", error=str(error))
 
 
 def _limits(loaded: LoadedConfig) -> Limits:

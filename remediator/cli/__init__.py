@@ -29,6 +29,7 @@ _COMMANDS = {
     "mode": "controls",
     "controls": "controls",
     "token": "people",
+    "report": "report",
 }
 
 

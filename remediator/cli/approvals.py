@@ -11,6 +11,7 @@ from remediator.cli import output
 from remediator.cli.command import FAULT, USAGE, Asked, command
 from remediator.cli.following import PATIENCE, ended, follow
 from remediator.cli.story import tell
+from remediator.model.run import State
 
 
 @command("approve", daemon=True)
@@ -43,7 +44,13 @@ def approve(asked: Asked, run: str, yes: bool, plan_hash: str | None, reason: st
     if _asks(approved) and _given(approved) < approved["approval"]["quorum"]:
         return _end(asked, approved, f"Approved: {_given(approved)} of {approved['approval']['quorum']}", 0)
     asked_at = shown["approval"]["asked_at"]
-    run_now = follow(client, run_id, PATIENCE, lambda run: not _asks(run) or run["approval"]["asked_at"] != asked_at)
+    # In between it waits while everything is read again: only then is it known whether it goes on, or asks again.
+    run_now = follow(
+        client,
+        run_id,
+        PATIENCE,
+        lambda run: run["approval"]["asked_at"] != asked_at if _asks(run) else run["state"] != State.WAITING,
+    )
     if _asks(run_now):
         words = (
             "Approved, but what it has read since makes another plan: it asks again, look at it with `remediator show`"

@@ -54,8 +54,10 @@ class Client:
                 hint = f"{file}: {error.strerror}"
         return Client((url or environ.get("REMEDIATOR_URL") or listening).rstrip("/"), found, hint)
 
-    def ask(self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
-        """Ask once. Raises Unreachable, and Refused with the daemon's own words."""
+    def ask(
+        self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None, *, text: bool = False
+    ) -> Any:
+        """Ask once; the answer is JSON, or `text`. Raises Unreachable, and Refused with the daemon's own words."""
         wanted = {key: value for key, value in (query or {}).items() if value is not None}
         target = f"{self.url}/api/v1{path}" + (f"?{urllib.parse.urlencode(wanted)}" if wanted else "")
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
@@ -67,7 +69,7 @@ class Client:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=30) as response:
-                return json.load(response)
+                return response.read().decode() if text else json.load(response)
         except urllib.error.HTTPError as error:
             raise self._refused(error) from None
         except (OSError, ValueError) as error:

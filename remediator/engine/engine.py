@@ -77,8 +77,8 @@ class Engine:
     async def adopt(self, rules: RuleSet, standing: Standing, settings: Mapping[str, Any]) -> None:
         """Put another set of rules and settings in force, all at once; runs that wait under another rule look again."""
         now = self.clock.now()
-        kept = (*rules.rules, *((standing.notices,) if standing.notices is not None else ()))
-        definitions = {rule.hash: rule.definition for rule in kept}
+        kept = (*rules.rules, standing.notices, standing.report)
+        definitions = {rule.hash: rule.definition for rule in kept if rule is not None}
         mode = standing.modes.in_force(now, standing.windows)
         data = {"rules": {rule.name: rule.hash for rule in rules.rules[:_RULES_TOLD]}, "mode": mode}
         loaded = Event(at=now, kind=EventKind.RULES_LOADED, run=None, data={"count": len(rules.rules), **data})

@@ -43,7 +43,7 @@ async def fire(tx: Transaction, desk: Desk, taken: Taken) -> None:
             continue
         if timer.name == STORM_TIMER:
             await _after_storm(tx, desk, timer, taken)
-        else:
+        elif timer.name.startswith(_SCHEDULE):
             await _scheduled(tx, desk, timer, taken)
 
 

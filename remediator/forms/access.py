@@ -76,5 +76,5 @@ class Proxy(Form):
 class Access(Form):
     """Who may ask the daemon beside its own user, and what."""
 
-    users: dict[PersonName, User] = Field(default_factory=dict)
+    users: dict[PersonName, User] = Field(default_factory=dict, description="People, each with a token of their own.")
     proxy: Proxy | None = None

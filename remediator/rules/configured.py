@@ -13,6 +13,7 @@ from remediator.errors import ConfigurationError
 from remediator.forms.guards import BlastRadiusForm
 from remediator.model.books import Allowance
 from remediator.rules.compile import breaker, check_rule
+from remediator.rules.cron import Schedule
 from remediator.rules.parameters import ParameterTemplates
 from remediator.rules.rule import BlastRadius, Retry, Rule, StepRule
 from remediator.rules.standing import Standing, Storm
@@ -44,6 +45,7 @@ def standing_of(loaded: LoadedConfig, catalog: Catalog) -> Standing:
         notices=None if notices is None else notice_rule("notices", notices.to, loaded, catalog),
         notice_events=None if notices is None or notices.events is None else frozenset(notices.events),
         report=_report_rule(loaded, catalog),
+        report_at=_report_at(loaded),
     )
 
 
@@ -76,6 +78,19 @@ def _report_rule(loaded: LoadedConfig, catalog: Catalog) -> Rule | None:
     if loaded.config.notices is None:
         raise ConfigurationError("`report` has nobody to tell: give it `to`, or give `notices`")
     return notice_rule("notices", loaded.config.notices.to, loaded, catalog)
+
+
+def _report_at(loaded: LoadedConfig) -> Schedule | None:
+    report = loaded.config.report
+    if report is None:
+        return None
+    try:
+        schedule = Schedule.of(report.schedule, report.timezone)
+    except ValueError as error:
+        raise ConfigurationError(f"report.schedule: {error}") from None
+    if schedule.next_after(0.0) is None:
+        raise ConfigurationError(f"report.schedule: `{report.schedule}` never comes")
+    return schedule
 
 
 def _blast_radius(form: BlastRadiusForm) -> BlastRadius:

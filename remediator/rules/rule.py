@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import takewhile
 from typing import Any, Literal
 
 from remediator.actions.protocol import Action, Effect
 from remediator.model.run import Phase
-from remediator.model.time import Seconds
+from remediator.model.time import Seconds, Timestamp
 from remediator.rules.cron import Schedule
 from remediator.rules.matchers import Matcher
 from remediator.rules.parameters import ParameterTemplates
@@ -199,6 +200,13 @@ class Rule:
     def ladder(self) -> bool:
         """Tell whether there is a next remedy where one does not help."""
         return self.recurrence is not None
+
+    @property
+    def review_due(self) -> Timestamp | None:
+        """Say from when on somebody should go through it again; None: nobody ever has."""
+        if self.reviewed is None:
+            return None
+        return datetime.fromisoformat(self.reviewed).replace(tzinfo=UTC).timestamp() + self.review_every
 
     def rung(self, number: int) -> Rung:
         """Give one of its rungs, from 0."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from remediator.model.books import Allowance
 from remediator.model.run import Control, ControlKind, Mode, lowest
 from remediator.model.time import Seconds, Timestamp
+from remediator.rules.cron import Schedule
 from remediator.rules.rule import BlastRadius, Breaker, Rule, StepRule
 from remediator.rules.windows import Modes, Window
 
@@ -42,6 +43,7 @@ class Standing:
     notices: Rule | None = None  # what is done with what the daemon has to say for itself
     notice_events: frozenset[str] | None = None  # of which kinds; None: all
     report: Rule | None = None  # what is done with the report
+    report_at: Schedule | None = None  # when it is due
     worker: str = "worker"
     lease: Seconds = 60.0
 

@@ -54,16 +54,20 @@ class RunFilter(msgspec.Struct, frozen=True):
     state: State | None = None
     rule: str | None = None
     since: Timestamp | None = None
+    ended_since: Timestamp | None = None  # only those that have ended, and not before then
     before: str | None = None  # only runs with a smaller id: the next page
     limit: int = 100
     open_only: bool = False
     notices: bool = False  # the daemon's own, too
 
 
-class Timer(msgspec.Struct, frozen=True):
-    """A time at which the engine has something to do that belongs to no run yet. There is one by each name."""
+REPORT_TIMER = "report"  # the app looks at it by itself: the engine neither wakes for it nor does anything about it
 
-    name: str  # `storm`, or `schedule:RULE`
+
+class Timer(msgspec.Struct, frozen=True):
+    """A time at which something is to be done that belongs to no run yet. There is one by each name."""
+
+    name: str  # `storm`, `schedule:RULE`, or REPORT_TIMER
     due_at: Timestamp
     about: str  # what it was reckoned from (a schedule's text): another one has to be reckoned anew
 
@@ -201,7 +205,7 @@ class Transaction(Protocol):
         """Make due what waited for this run: its rule and target, its lock, and its place. Gives how many."""
 
     async def next_due(self) -> Timestamp | None:
-        """Say when the next run that nobody holds, or the next timer, is due."""
+        """Say when the next run that nobody holds, or the next timer of the engine's, is due."""
 
     async def run(self, run_id: str) -> Story | None:
         """Give one run with its steps."""

@@ -21,6 +21,8 @@ from remediator.model.story import Story
 from remediator.model.time import Seconds, Timestamp, parse_duration
 from remediator.receive import Limits, decode
 from remediator.review.explain import Asked, explain
+from remediator.review.morning import NIGHT, read_report
+from remediator.review.wording import as_markdown, as_text
 from remediator.store.protocol import RunFilter, Transaction
 from remediator.web.access import PERSON, Handler, Person, Role, by_role, failure
 from remediator.web.shapes import (
@@ -265,6 +267,18 @@ class Api:
 
         return _json(await self.engine.store.view(script))
 
+    async def report(self, request: web.Request) -> web.Response:
+        """Report on what has happened since then: `since` (24h), `format` json, text or markdown."""
+        since, form, now = request.query.get("since"), request.query.get("format", "json"), self.engine.clock.now()
+        if form not in ("json", "text", "markdown"):
+            raise _Bad("format is json, text or markdown")
+        report = await read_report(self.engine, now - (NIGHT if since is None else _span(since)), now)
+        if form == "json":
+            return _json(report)
+        if form == "text":
+            return web.Response(text=as_text(report))
+        return web.Response(text=as_markdown(report), content_type="text/markdown")
+
     async def not_yet(self, request: web.Request) -> web.Response:
         """Answer for what a later release brings."""
         return failure(501, "not_yet", f"{request.path} comes with a later release")
@@ -291,7 +305,7 @@ def api_app(engine: Engine, token: str, access: Callable[[], Access]) -> web.App
             web.post("/controls", api.lay),
             web.delete("/controls/{id}", api.lift),
             web.post("/explain", api.explain),
-            web.get("/report", api.not_yet),
+            web.get("/report", api.report),
             web.get("/openapi.json", api.not_yet),
         ]
     )

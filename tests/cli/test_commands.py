@@ -152,7 +152,13 @@ def test_migrate_makes_or_updates_the_store_and_audit_verifies_it() -> None:
 def test_a_daemon_that_is_not_there_is_exit_3() -> None:
     """And the message says what to do."""
     write("remediator.yml", "listen: 127.0.0.1:1\n")
-    for command in (["runs"], ["show", "x" * 26], ["pause", "--reason", "x"], ["cancel", "x" * 26, "--reason", "x"]):
+    for command in (
+        ["runs"],
+        ["report"],
+        ["show", "x" * 26],
+        ["pause", "--reason", "x"],
+        ["cancel", "x" * 26, "--reason", "x"],
+    ):
         result = run(*command)
         assert (result.exit_code, "is `remediator serve` running?" in result.stderr) == (3, True), command
 
@@ -244,3 +250,18 @@ async def test_explain_asks_the_daemon_in_reach(stage: Stage) -> None:
     assert result.exit_code == 0
     assert "+ mend: admitted on t/web" in result.stdout
     assert "Without the daemon" not in result.stdout
+
+
+async def test_report_reviews_what_has_happened(stage: Stage) -> None:
+    """As text, as Markdown, as a document; nothing in a label steers the terminal."""
+    await stage.notify(stage.alert(app="web"), stage.alert(app="\x1b[2J"))
+    await stage.settle()
+    text = await ask("report")
+    assert (text.exit_code, text.stdout.splitlines()[1]) == (0, "2 runs: 1 acted (1 done, not verified), 1 refused.")
+    assert "mend on t/web" in text.stdout
+    assert "x1b[2J" in text.stdout
+    assert "\x1b" not in text.stdout
+    assert "# Report from" in (await ask("report", "--markdown", "--since", "1h")).stdout
+    document = json.loads((await ask("report", "-o", "json")).stdout)
+    assert document["acted"]["entries"][0]["what"] == ["test.write x"]
+    assert (await ask("report", "--since", "yesterday")).exit_code == 1

@@ -66,7 +66,7 @@ def test_a_failed_test_says_whose_answer_came_to_nothing(verdict: Judge) -> None
     test = ASKS + "    approve: [{at: 1m, rule: mend, by: eve}, {at: 20m, rule: mend, by: ann}]\n"
     assert verdict(rules, test + "    expect: [{outcome: cancelled, reason: expired}]").message == ""
     assert verdict(rules, test + "    expect: [{outcome: succeeded}]").message.splitlines()[-2:] == [
-        "at 1m: eve is not among the approvers of mend: ann",
+        "at 1m: eve is not among the approvers of mend: one of ann has to answer, with a token of their own",
         "at 20m: ann was not asked about mend",
     ]
 

@@ -76,7 +76,9 @@ def test_every_key_has_a_description_and_every_reference_leads_somewhere(which: 
 def test_shipped_files_name_their_schema_and_follow_it(path: Any) -> None:
     """In the first line, where YAML language servers look; the schema stands beside the file."""
     text = path.read_text()
-    header = re.match(r"# yaml-language-server: \$schema=(?P<path>[./a-z]*(?P<which>rules|config|tests)\.schema\.json)\n", text)
+    header = re.match(
+        r"# yaml-language-server: \$schema=(?P<path>[./a-z]*(?P<which>rules|config|tests)\.schema\.json)\n", text
+    )
     assert header is not None
     assert (path.parent / header["path"]).is_file()
     assert faults(header["which"], load_document(text, path.name).value) == []

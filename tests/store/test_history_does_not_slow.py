@@ -13,7 +13,7 @@ from samples import NOW, admitted, episode
 from remediator.model.books import Allowance, Question, Touched
 from remediator.model.run import Book, Control, ControlKind, Mode, Reason, State
 from remediator.model.story import Story
-from remediator.store.protocol import Decided, Transaction
+from remediator.store.protocol import Decided, RunFilter, Transaction
 from remediator.store.sqlite import open_store
 from remediator.store.sqlite.store import connect, drive
 from remediator.store.sqlite.transaction import SqliteTransaction
@@ -44,6 +44,7 @@ ASKED: Mapping[str, Callable[[Transaction], Awaitable[Any]]] = {
     "second_chances": lambda tx: tx.second_chances(_SPAN, 100),
     "last_lifted": lambda tx: tx.last_lifted(ControlKind.BREAKER, "restart", Book.LIVE),
     "wake_held": lambda tx: tx.wake_held(NOW),
+    "runs that ended since": lambda tx: tx.runs(RunFilter(ended_since=_SPAN)),
     "next_due": lambda tx: tx.next_due(),
 }
 

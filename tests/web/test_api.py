@@ -115,7 +115,29 @@ async def test_rules_alerts_and_events_are_listed(site: Site) -> None:
 
 async def test_what_comes_later_says_so(site: Site) -> None:
     """Nothing is silently missing."""
-    assert (await site.api("GET", "/report"))[0] == 501
+    assert (await site.api("GET", "/openapi.json"))[0] == 501
+
+
+async def test_a_report_is_given_as_json_text_or_markdown(site: Site) -> None:
+    """Of the last day, unless asked otherwise; escapes of a terminal are shown as they are written."""
+    await site.stage.rules(RULE.replace("    for: 5m\n", "").replace("Slow", "Down"))
+    await site.stage.fires(app="web")
+    await site.stage.fires(app="\x9b2J")  # refused: no target has a control character
+    status, report = await site.api("GET", "/report")
+    assert (status, report["numbers"]["refused"], report["acted"]["entries"][0]["verdict"]) == (200, 1, "done")
+    site.stage.clock.time += 7200
+    assert (await site.api("GET", "/report?since=1h"))[1]["numbers"]["runs"] == 0
+    assert (await site.api("GET", "/report?since=3h"))[1]["numbers"]["runs"] == 2
+    for form, kind in (("text", "text/plain"), ("markdown", "text/markdown")):
+        headers = {"Authorization": "Bearer local-token"}
+        response = await site.client.get(f"/api/v1/report?format={form}", headers=headers)
+        told = await response.text()
+        assert (response.status, response.content_type) == (200, kind)
+        assert "mend on t/web" in told
+        assert "x9b2J" in told
+        assert "\x9b" not in told
+    for query in ("since=yesterday", "format=pdf"):
+        assert (await site.api("GET", f"/report?{query}"))[0] == 400
 
 
 async def test_explain_gives_the_matcher_or_guard_that_stops_an_alert_and_the_plan(site: Site) -> None:

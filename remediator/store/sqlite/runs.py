@@ -14,7 +14,7 @@ from remediator.model.identity import id_floor
 from remediator.model.run import Priority, Reason, Run, State, Step
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
-from remediator.store.protocol import OpenRun, RunFilter, Watch
+from remediator.store.protocol import REPORT_TIMER, OpenRun, RunFilter, Watch
 from remediator.store.sqlite.alerts import EPISODE, read_episode
 from remediator.store.sqlite.books import BookRows
 from remediator.store.sqlite.history import HistoryRows
@@ -33,7 +33,7 @@ _EARLIEST = [
     f"((SELECT min(due_at) FROM runs WHERE priority = '{each}' AND due_at IS NOT NULL AND ended_at IS NULL))"  # noqa: S608
     for each in Priority
 ]
-_EARLIEST.append("((SELECT min(due_at) FROM timers))")
+_EARLIEST.append(f"((SELECT min(due_at) FROM timers WHERE name != '{REPORT_TIMER}'))")  # noqa: S608
 _NEXT_DUE = f"SELECT min(column1) FROM (VALUES {', '.join(_EARLIEST)})"  # noqa: S608
 
 _encode = msgspec.json.encode
@@ -222,6 +222,9 @@ class RunRows(BookRows, HistoryRows):
         if which.since is not None:
             where.append("id >= ?")
             values.append(id_floor(which.since))
+        if which.ended_since is not None:
+            where.append("ended_at >= ?")
+            values.append(which.ended_since)
         if which.before is not None:
             where.append("id < ?")
             values.append(which.before)
@@ -229,8 +232,10 @@ class RunRows(BookRows, HistoryRows):
             where.append("ended_at IS NULL")
         if not which.notices:
             where.append("origin != 'notice'")
+        # `+`: sorts what the index of ends finds, where SQLite would walk all runs there are to have them sorted.
+        order = "id" if which.ended_since is None else "+id"
         rows = self._all(
-            f"SELECT body, due_at, fence FROM runs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?",  # noqa: S608
+            f"SELECT body, due_at, fence FROM runs WHERE {' AND '.join(where)} ORDER BY {order} DESC LIMIT ?",  # noqa: S608
             *values, which.limit,
         )  # fmt: skip
         return [_run(row) for row in rows]

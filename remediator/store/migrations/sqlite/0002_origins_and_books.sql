@@ -40,6 +40,7 @@ CREATE UNIQUE INDEX one_holder_of_a_lock ON runs (lock, book) WHERE ended_at IS 
 CREATE INDEX due_runs ON runs (priority, due_at) WHERE ended_at IS NULL AND due_at IS NOT NULL;
 CREATE INDEX open_runs ON runs (state, reason) WHERE ended_at IS NULL;
 CREATE INDEX open_reverts ON runs (reverts) WHERE ended_at IS NULL AND reverts IS NOT NULL;
+CREATE INDEX ended_runs ON runs (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX refused_by_storm ON runs (storm_at) WHERE storm_at IS NOT NULL;
 
 -- The books. `book` leads, so that a live run doesn't wade through years of dry ones.
