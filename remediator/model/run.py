@@ -143,7 +143,6 @@ class Reason(StrEnum):
     OFF = "off"  # the mode fell to `off` while it waited
     REJECTED = "rejected"  # a person who was asked said no
     EXPIRED = "expired"  # nobody who was asked answered in time
-    SUPERSEDED = "superseded"  # a revert: a newer run has changed the same target, and takes it back
     # failed
     STEP = "step"
     VERIFY = "verify"

@@ -23,6 +23,8 @@ from remediator.cli import main
 from remediator.config import NOT_YET as SECTIONS_NOT_YET
 from remediator.config import config_schema
 from remediator.forms import Form, schema_of
+from remediator.forms import guards as guard_forms
+from remediator.intervals import IntervalForm
 from remediator.review import schema
 from remediator.review.codes import ABOUT
 from remediator.review.ruletest import form as ruletest_form
@@ -273,6 +275,15 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "step-keys": _form(form.StepForm),
     "retry-keys": _form(form.RetryForm),
     "verify-keys": _form(form.VerifyForm),
+    "mode-keys": _form(guard_forms.ModeEntryForm),
+    "blast-radius-keys": _form(guard_forms.BlastRadiusForm),
+    "breaker-keys": _form(guard_forms.BreakerForm),
+    "episodes-keys": _form(form.EpisodesForm),
+    "approval-keys": _form(form.ApprovalForm),
+    "rung-keys": _form(form.RungForm),
+    "revert-keys": _form(form.RevertForm),
+    "schedule-keys": _form(form.ScheduleForm),
+    "interval-keys": _form(IntervalForm),
     "rule-test-file-keys": _form(ruletest_form.RuleTestFileForm),
     "rule-test-keys": _form(ruletest_form.RuleTestForm),
     "rule-test-alert-keys": _form(ruletest_form.AlertForm),
