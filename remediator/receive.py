@@ -169,10 +169,14 @@ def _alert(wire: _WireAlert, now: Timestamp, limits: Limits, *, plain: bool) -> 
         ends_at = None if wire.endsAt in ("", _NEVER) else parse_rfc3339(wire.endsAt)
     except ValueError as error:
         return str(error)
+    # A label with an empty value is one that is not there (Prometheus's data model): what names it has to fail.
+    labels = (
+        {name: value for name, value in wire.labels.items() if value} if "" in wire.labels.values() else wire.labels
+    )
     return Alert(
         fingerprint=wire.fingerprint if _FINGERPRINT.fullmatch(wire.fingerprint) else fingerprint(wire.labels),
         status=status,
-        labels=wire.labels,
+        labels=labels,
         annotations=wire.annotations,
         starts_at=starts_at,
         ends_at=ends_at,

@@ -244,3 +244,14 @@ def test_last_seen_is_kept_to_the_minute() -> None:
     told.hear("firing", 100, 90)
     assert told.hear("firing", 130, 90).seen == []
     assert told.hear("firing", 161, 90).seen == [(1, 161)]
+
+
+def test_a_label_with_an_empty_value_is_not_there() -> None:
+    """So a template that names it fails, instead of acting on a blank."""
+    told = {
+        "version": "4",
+        "groupKey": "g",
+        "alerts": [{"status": "firing", "labels": {"alertname": "Down", "app": ""}}],
+    }
+    (alert,) = decode(json.dumps(told).encode(), 1_795_000_000.0, Limits()).alerts
+    assert alert.labels == {"alertname": "Down"}

@@ -38,14 +38,14 @@ async def propose(tx: Transaction, rule: Rule, occasion: Occasion, standing: Sta
 
     Raises NotProposed where the mode is `off`, or an open run is on the same target already.
     """
-    drill = occasion.drill
+    drill, given = occasion.drill, {name: value for name, value in occasion.given.items() if value}
     controls = await tx.controls(now)
     mode = standing.mode_in_force(rule, 0, None, controls, now)
     if mode is Mode.OFF:
         raise NotProposed(f"the mode in force for {rule.name} is off")
     run = Run(
         id=new_id(now), rule=rule.name, rule_hash=rule.hash, state=State.WAITING, created_at=now, opened_by=None,
-        origin=occasion.origin, given=occasion.given, mode=mode, drill=drill, due_at=now,
+        origin=occasion.origin, given=given, mode=mode, drill=drill, due_at=now,
         reason=Reason.FACTS if rule.facts else None,
     )  # fmt: skip
     scope = base_scope(run, stand_in(run), rule, (stand_in(run),), standing.public_url)

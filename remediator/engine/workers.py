@@ -136,10 +136,12 @@ class Workers:
             self.look()  # there is room again for what is due
         self.tasks.discard(task)
         self._in_hand.discard(run_id)  # if it ended on a defect, its lease runs out, and it is claimed again
-        if not task.cancelled() and task.exception() is not None:
-            _log.error(
-                "a worker stopped on a defect; its run will be claimed again", exc_info=task.exception(), run=run_id
-            )
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StoreError):
+            words = "the store broke while this run was at work: mend the store and restart; the run is then looked at again"
+            _log.error(words, run=run_id, error=str(error))
+        elif error is not None:
+            _log.error("a worker stopped on a defect; its run will be claimed again", exc_info=error, run=run_id)
 
     async def _carry(self, story: Story, effect: Effect | None) -> None:
         """Carry one claimed run on until it has nothing to do."""

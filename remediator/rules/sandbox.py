@@ -276,18 +276,28 @@ def _sum(environment: Sandbox, values: Iterable[Any], attribute: str | None = No
     return sum(numbers)
 
 
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
 def _int(value: Any, default: Any = None) -> Any:
     """Unlike Jinja2's, it has no silent 0 for what isn't a number: a replica count must not become 0 by a typing error."""
     try:
-        return int(value)
+        return int(_as_written(value))
     except (TypeError, ValueError):
         number = _float(value, default)
         return int(number) if isinstance(number, float) else number
 
 
+def _as_written(value: Any) -> Any:
+    """Refuse what Python alone takes for a number (`5_0`, other scripts' digits, spaces): a program would read another."""
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise ValueError(f"{shown(value)} is not a number")
+    return value
+
+
 def _float(value: Any, default: Any = None) -> Any:
     try:
-        number = float(value)
+        number = float(_as_written(value))
     except (TypeError, ValueError):
         number = math.nan
     if math.isfinite(number):

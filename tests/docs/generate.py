@@ -98,7 +98,8 @@ def form_of(about: Schema, defs: Schema) -> str:
     for part, name in _PATTERNS.items():
         if part in about.get("pattern", ""):
             return name
-    return _WORDS.get(about.get("type", ""), "any value")
+    types = about.get("type", "")
+    return " or ".join(_WORDS.get(each, "any value") for each in ([types] if isinstance(types, str) else types))
 
 
 def _named(reference: str, defs: Schema) -> str:
