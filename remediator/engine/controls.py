@@ -30,21 +30,22 @@ async def pause(
     engine: Engine, author: str, reason: str, *, rule: str | None, target: str | None, span: Seconds | None
 ) -> Control:
     """Hold everything, one rule, one target or both; for a span, or until somebody resumes. Survives restarts."""
-    now = engine.clock.now()
-    control = Control(
-        id=new_id(now), kind=ControlKind.PAUSE, laid_at=now, author=author, reason=reason, rule=rule, target=target,
-        until=None if span is None else now + span,
-    )  # fmt: skip
     standing = engine.desk.standing
     till = "`remediator resume`" if control.until is None else format_rfc3339(control.until)
     whole = f"paused by {author}: {reason}: {_on(control)} is held till {till}"
 
-    async def script(tx: Transaction) -> None:
+    async def script(tx: Transaction) -> Control:
+        now = engine.clock.now()
+        control = Control(
+            id=new_id(now), kind=ControlKind.PAUSE, laid_at=now, author=author, reason=reason, rule=rule, target=target,
+            until=None if span is None else now + span,
+        )  # fmt: skip
         await lay(tx, control, now)
         await tx.wake_held(now)  # what rests notes the time: a pause is nobody's delay
         await give_notices(tx, standing, [Notice("pause", whole)], now)
+        return control
 
-    await engine.store.transact(script)
+    control = await engine.store.transact(script)
     engine.look()
     _log.warning("paused", by=author, reason=reason, rule=rule, target=target, seconds=span)
     return control
@@ -61,11 +62,11 @@ async def resume(
     """Lift the pauses laid on just this (all of everything where neither is given); what they held is looked at again."""
 
     async def script(tx: Transaction) -> list[Control]:
+        now = engine.clock.now()
         laid = [each for each in await tx.controls(now) if each.kind is ControlKind.PAUSE]
         mine = [each for each in laid if (each.rule, each.target) == (rule, target)]
         return [await undo(tx, control, author, reason, now) for control in mine]
 
-    now = engine.clock.now()
     lifted = await engine.store.transact(script)
     _log.warning("resumed", by=author, reason=reason, rule=rule, target=target, pauses=len(lifted))
     engine.look()
@@ -76,12 +77,12 @@ async def lift(engine: Engine, control_id: str, author: str, reason: str) -> Con
     """Lift what is laid on everything, a rule or a target, by its id; None where there is no such control in force."""
 
     async def script(tx: Transaction) -> Control | None:
+        now = engine.clock.now()
         for control in await tx.controls(now):
             if control.id == control_id:
                 return await undo(tx, control, author, reason, now)
         return None
 
-    now = engine.clock.now()
     lifted = await engine.store.transact(script)
     if lifted is not None:
         _log.warning(f"{lifted.kind} lifted", by=author, reason=reason, control=control_id)
@@ -91,9 +92,9 @@ async def lift(engine: Engine, control_id: str, author: str, reason: str) -> Con
 
 async def lay_mode(engine: Engine, control: Control) -> Control:
     """Lay the highest mode that may be in force, on everything, a rule, a target; for a span, or until it is lifted."""
-    now = engine.clock.now()
 
     async def script(tx: Transaction) -> None:
+        now = engine.clock.now()
         await lay(tx, control, now)
         await tx.wake_held(now)
 
@@ -107,9 +108,10 @@ async def lay_mode(engine: Engine, control: Control) -> Control:
 
 async def by_hand(engine: Engine, rule_name: str, occasion: Occasion) -> str:
     """Propose a run of a rule by hand, or as a drill, and give its id. Raises KeyError, and NotProposed with the reason."""
-    now = engine.clock.now()
     rule = engine.desk.rules.by_name[rule_name]
-    story = await engine.store.transact(lambda tx: propose(tx, rule, occasion, engine.desk.standing, now))
+    story = await engine.store.transact(
+        lambda tx: propose(tx, rule, occasion, engine.desk.standing, engine.clock.now())
+    )
     record.tell_story(story)
     engine.look()
     return story.run.id
@@ -130,13 +132,13 @@ async def reject(engine: Engine, run_id: str, person: str, reason: str) -> None:
 
 async def _answer(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str, str], plan_hash: str | None) -> None:
     person, reason = by
-    now = engine.clock.now()
     asked = await engine.store.view(lambda tx: tx.run(run_id))
     if asked is None:
         raise KeyError(run_id)
     rule = await engine.desk.rule_of(asked.run, engine.store)
 
     async def script(tx: Transaction) -> None:
+        now = engine.clock.now()
         story = await tx.run(run_id)
         if story is None:
             raise KeyError(run_id)
@@ -182,6 +184,7 @@ async def resolve(engine: Engine, run_id: str, outcome: State, author: str, reas
 
 async def _order(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str, str], outcome: State | None) -> None:
     async def script(tx: Transaction) -> None:
+        now = engine.clock.now()
         story = await tx.run(run_id)
         if story is None:
             raise KeyError(run_id)
@@ -204,7 +207,6 @@ async def _order(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str, 
         await lay(tx, control, now)
         await tx.wake([run_id], now)
 
-    now = engine.clock.now()
     await engine.store.transact(script)
     _log.warning(f"{kind} ordered", run=run_id, by=by[0], reason=by[1], outcome=outcome)
     engine.look()

@@ -76,14 +76,15 @@ class Engine:
 
     async def adopt(self, rules: RuleSet, standing: Standing, settings: Mapping[str, Any]) -> None:
         """Put another set of rules and settings in force, all at once; runs that wait under another rule look again."""
-        now = self.clock.now()
         kept = (*rules.rules, standing.notices, standing.report)
         definitions = {rule.hash: rule.definition for rule in kept if rule is not None}
-        mode = standing.modes.in_force(now, standing.windows)
-        data = {"rules": {rule.name: rule.hash for rule in rules.rules[:_RULES_TOLD]}, "mode": mode}
-        loaded = Event(at=now, kind=EventKind.RULES_LOADED, run=None, data={"count": len(rules.rules), **data})
+        names = {rule.name: rule.hash for rule in rules.rules[:_RULES_TOLD]}
 
         async def script(tx: Transaction) -> None:
+            now = self.clock.now()
+            mode = standing.modes.in_force(now, standing.windows)
+            data = {"count": len(rules.rules), "rules": names, "mode": mode}
+            loaded = Event(at=now, kind=EventKind.RULES_LOADED, run=None, data=data)
             await tx.keep_rules(definitions, now)
             await set_schedules(tx, rules.rules, now)
             await tx.append([loaded])
@@ -120,10 +121,10 @@ class Engine:
 
     async def _lose(self) -> None:
         """Close as lost the alerts that were not heard of for too long, and look again at their runs."""
-        now, before = self.clock.now(), self.clock.now() - self.desk.standing.stale_after
 
         async def script(tx: Transaction) -> int:
-            lost = await tx.lose(before, now)
+            now = self.clock.now()
+            lost = await tx.lose(now - self.desk.standing.stale_after, now)
             if lost:
                 await tx.wake([run.id for run in await tx.runs_of([each.id for each in lost]) if run.open], now)
                 data = {"alerts": len(lost), "fingerprints": [each.fingerprint for each in lost[:20]]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import msgspec
 import structlog
@@ -15,7 +14,7 @@ from remediator.engine.desk import Desk
 from remediator.engine.intake import Portion, Taken, take_in
 from remediator.errors import StoreError
 from remediator.model.alert import Notification
-from remediator.store.protocol import Store
+from remediator.store.protocol import Store, Transaction
 
 _log = structlog.get_logger("remediator")
 
@@ -117,14 +116,11 @@ class Reception:
 
     async def _take_in_batch(self, batch: list[tuple[_Arrival, Portion]]) -> None:
         portions = [portion for arrival, portion in batch if not arrival.kept.done()]
-        script = partial(
-            take_in,
-            portions=portions,
-            index=self._desk.index,
-            standing=self._desk.standing,
-            now=self._clock.now(),
-            begin=not self._desk.draining,
-        )
+        index, standing, begin = self._desk.index, self._desk.standing, not self._desk.draining
+
+        async def script(tx: Transaction) -> Taken:
+            return await take_in(tx, portions, index, standing, self._clock.now(), begin=begin)
+
         try:
             taken = await self._store.transact(script)
         except StoreError as error:

@@ -77,18 +77,19 @@ class Workers:
         """Lease due runs and carry them on, until cancelled."""
         while True:
             self._due.clear()
-            now, pause = self._clock.now(), _IDLE
+            pause = _IDLE
             if not self._desk.draining:
                 try:
-                    stories, next_due, taken = await self._store.transact(partial(self._claim_script, now=now))
-                    self.go_on(taken)
+                    stories, next_due, taken = await self._store.transact(self._claim_script)
                 except StoreError as error:
                     _log.error("can't look for due runs", error=str(error))
-                    pause, stories, next_due = _STORE_RETRY, [], None
-                for story in stories:
-                    self._spawn(story, None)
-                if next_due is not None and (next_due > now or self._free > _FOR_URGENT):
-                    pause = min(pause, max(0.0, next_due - self._clock.now()))
+                    pause = _STORE_RETRY
+                else:
+                    self.go_on(taken)
+                    for story in stories:
+                        self._spawn(story, None)
+                    if next_due is not None and (next_due > taken.now or self._free > _FOR_URGENT):
+                        pause = min(pause, max(0.0, next_due - self._clock.now()))
             if pause > 0:
                 await self._clock.wait(self._due, pause)
 
@@ -96,9 +97,10 @@ class Workers:
     def _free(self) -> int:
         return max(0, _CAPACITY - len(self.tasks))
 
-    async def _claim_script(self, tx: Transaction, now: Timestamp) -> tuple[list[Story], Timestamp | None, Taken]:
+    async def _claim_script(self, tx: Transaction) -> tuple[list[Story], Timestamp | None, Taken]:
+        now = self._clock.now()  # in the transaction: one that had to wait must not decide by the time before
         if self._in_hand and now - self._renewed_at > self._desk.standing.lease / 2:
-            await self._renew_script(tx, now)  # so that we never claim from ourselves
+            await self._renew_script(tx)  # so that we never claim from ourselves
         taken = Taken(now, begin=False)
         due = await tx.next_due()
         if due is None or due > now:
@@ -117,11 +119,12 @@ class Workers:
             await self._clock.wait(asyncio.Event(), self._desk.standing.lease / 4)
             if self._in_hand:
                 try:
-                    await self._store.transact(partial(self._renew_script, now=self._clock.now()))
+                    await self._store.transact(self._renew_script)
                 except StoreError as error:
                     _log.error("leases can't be renewed", error=str(error))
 
-    async def _renew_script(self, tx: Transaction, now: Timestamp) -> None:
+    async def _renew_script(self, tx: Transaction) -> None:
+        now = self._clock.now()
         await tx.renew(self._desk.worker, self._in_hand, now + self._desk.standing.lease)
         self._renewed_at = now
 
@@ -181,7 +184,7 @@ class Workers:
                 await self._clock.wait(asyncio.Event(), _STORE_RETRY)
 
     async def _perform(self, story: Story, call: Call) -> Outcome:
-        """Call the action; an operator's `cancel` ends it."""
+        """Call the action; an operator's `cancel` ends it. Raises StaleLease where we stood still since it was settled."""
         used: list[str] = []
 
         def secret(name: str) -> str:
@@ -193,7 +196,13 @@ class Workers:
         context = Context(
             deadline=deadline, settings=self._desk.settings, secret=secret, run=story.run.id, resources=self._resources
         )
-        task = asyncio.create_task(perform(call, context))
+
+        async def begin() -> Outcome:
+            if self._clock.now() - (call.step.started_at or 0.0) >= self._desk.standing.lease:
+                raise StaleLease(f"the lease of run {story.run.id} had run out before {call.step.uses} could begin")
+            return await perform(call, context)
+
+        task = asyncio.create_task(begin())
         self._at_work[story.run.id] = task
         try:
             return redacted(await asyncio.shield(task), used)
@@ -232,10 +241,9 @@ class Workers:
     async def _settle(self, story: Story, rule: Rule) -> tuple[Story, Effect]:
         """Settle and keep; while the store is away, nothing starts and what has ended is not forgotten."""
         while True:
-            now = self._clock.now()
             try:
                 settled, effect, taken = await self._store.transact(
-                    partial(self._settle_script, story=story, rule=rule, now=now)
+                    partial(self._settle_script, story=story, rule=rule)
                 )
             except StoreError as error:
                 if isinstance(error, StaleLease) or self._store.broken:
@@ -249,9 +257,8 @@ class Workers:
                 self.look()  # it may be due before anything that is waited for
             return settled.saved(), effect
 
-    async def _settle_script(
-        self, tx: Transaction, story: Story, rule: Rule, now: Timestamp
-    ) -> tuple[Story, Effect, Taken]:
+    async def _settle_script(self, tx: Transaction, story: Story, rule: Rule) -> tuple[Story, Effect, Taken]:
+        now = self._clock.now()
         taken, standing = Taken(now), self._desk.standing
         before = story.run
         if self._desk.draining:  # what has ended is kept; what comes next is for the daemon that starts after us

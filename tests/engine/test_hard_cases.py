@@ -201,11 +201,11 @@ async def test_a_run_whose_worker_stopped_on_a_defect_is_claimed_again_while_oth
     settle_script = stage.engine.workers._settle_script
     broken = {"mend"}
 
-    async def defective(tx: Any, story: Any, rule: Any, now: float) -> Any:
+    async def defective(tx: Any, story: Any, rule: Any) -> Any:
         if rule.name in broken:
             broken.clear()
             raise IllegalTransition("a defect")
-        return await settle_script(tx, story, rule, now)
+        return await settle_script(tx, story, rule)
 
     monkeypatch.setattr(stage.engine.workers, "_settle_script", defective)
     await stage.fires(app="web")

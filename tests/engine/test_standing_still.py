@@ -1,0 +1,61 @@
+"""What a daemon does that stood still (a suspended machine, SIGSTOP, a store that took its time) when it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from stage import Stage
+
+from remediator.store.protocol import Script
+
+
+def rule(guard: str = "{cooldown: 0s}", steps: str = "[{uses: test.write}]") -> str:
+    return f"""
+rules:
+  - name: mend
+    summary: Mend what is down.
+    match: '{{alertname="Down"}}'
+    target: 'app/{{{{ labels.app }}}}'
+    guard: {guard}
+    steps: {steps}
+"""
+
+
+def stand_still(stage: Stage, monkeypatch: pytest.MonkeyPatch, *, before: float = 0.0, after: float = 0.0) -> None:
+    """Let so much time pass before the next transaction, and after it."""
+    transact = stage.store.transact
+
+    async def slowly(script: Script[Any]) -> Any:
+        monkeypatch.undo()
+        stage.clock.time += before
+        value = await transact(script)
+        stage.clock.time += after
+        return value
+
+    monkeypatch.setattr(stage.store, "transact", slowly)
+
+
+async def test_p5_a_limit_counts_from_the_moment_of_admission_however_long_that_had_to_wait(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock is read in the transaction: one admission in any minute, also after a machine was suspended."""
+    await stage.rules(rule("{cooldown: 0s, limit: 1 per 1m}"))
+    stand_still(stage, monkeypatch, before=50)
+    await stage.fires(app="a")
+    await stage.passes(15)
+    await stage.fires(app="b")
+    assert await stage.states() == [("succeeded", None), ("blocked", "limit")]
+
+
+async def test_p3_a_step_does_not_begin_once_its_lease_has_run_out(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another may have the run by now: what is begun late would be by a stale plan."""
+    await stage.rules(rule())
+    stand_still(stage, monkeypatch, after=stage.standing.lease)
+    await stage.fires(app="a")
+    assert stage.used("test.write") == 0
+    await stage.passes(stage.standing.lease)
+    assert await stage.states() == [("unknown", "interrupted")]
+    assert stage.used("test.write") == 0
