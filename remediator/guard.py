@@ -16,7 +16,7 @@ from remediator.model.time import Timestamp, format_duration, format_rfc3339
 from remediator.rules.matchers import Matcher, parse_matchers
 from remediator.rules.rule import BlastRadius, FiringSet, Rule
 from remediator.rules.standing import Standing
-from remediator.rules.templates import TemplateError
+from remediator.rules.templates import Expression, TemplateError
 
 MatcherSet: TypeAlias = tuple[Matcher, ...]
 
@@ -201,22 +201,18 @@ def blast_radius(case: Case, books: Books, now: Timestamp) -> Refusal | None:
             return Refusal(Reason.BLAST_RADIUS, f"{words} {whose}, and {radius.targets} are allowed")
         if radius.fraction is None or radius.of is None:
             continue
-        population = _population(radius, case.scope)
+        population = _population(radius.of, case.scope)
         if isinstance(population, str):
             return Refusal(Reason.BLAST_RADIUS, population)
-        if (
-            count / population > radius.fraction
-        ):  # so the author's 0.29 of 100 is 29, whatever floats make of the product
+        # Divided, not multiplied: the author's 0.29 of 100 is 29, whatever floats make of the product.
+        if count / population > radius.fraction:
             allowed = f"{radius.fraction:.0%} of {population:g}"
             return Refusal(Reason.BLAST_RADIUS, f"{words} {whose}, and {allowed} are allowed")
     return None
 
 
-def _population(radius: BlastRadius, scope: Mapping[str, Any]) -> float | str:
+def _population(of: Expression, scope: Mapping[str, Any]) -> float | str:
     """Count the population, or say why it can't be counted."""
-    of = radius.of
-    if of is None:
-        raise AssertionError("a fraction without a population")
     if scope["group"]["truncated"] and of.names & {"alerts", "group"}:
         return f"`{of.source}` counts a group that Alertmanager has truncated: its size is not known"
     try:

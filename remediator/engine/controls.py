@@ -31,8 +31,6 @@ async def pause(
 ) -> Control:
     """Hold everything, one rule, one target or both; for a span, or until somebody resumes. Survives restarts."""
     standing = engine.desk.standing
-    till = "`remediator resume`" if control.until is None else format_rfc3339(control.until)
-    whole = f"paused by {author}: {reason}: {_on(control)} is held till {till}"
 
     async def script(tx: Transaction) -> Control:
         now = engine.clock.now()
@@ -42,7 +40,9 @@ async def pause(
         )  # fmt: skip
         await lay(tx, control, now)
         await tx.wake_held(now)  # what rests notes the time: a pause is nobody's delay
-        await give_notices(tx, standing, [Notice("pause", whole)], now)
+        till = "`remediator resume`" if control.until is None else format_rfc3339(control.until)
+        text = f"paused by {author}: {reason}: {_on(control)} is held till {till}"
+        await give_notices(tx, standing, [Notice("pause", text)], now)
         return control
 
     control = await engine.store.transact(script)

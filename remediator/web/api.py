@@ -23,6 +23,7 @@ from remediator.receive import Limits, decode
 from remediator.review.explain import Asked, explain
 from remediator.review.morning import NIGHT, read_report
 from remediator.review.wording import as_markdown, as_text
+from remediator.rules.compile import NOTICE_RULES
 from remediator.store.protocol import RunFilter, Transaction
 from remediator.web.access import PERSON, Handler, Person, Role, by_role, failure
 from remediator.web.shapes import (
@@ -81,6 +82,7 @@ class Api:
             since=None if since is None else self.engine.clock.now() - _span(since),
             before=request.query.get("before"),
             limit=limit,
+            notices=request.query.get("rule") in NOTICE_RULES,
         )
 
         now = self.engine.clock.now()

@@ -197,7 +197,7 @@ ODD: dict[str, tuple[Any, bool]] = {
 # Values that mean something elsewhere: to be passed on as they are, and to be refused.
 INERT = [
     "; rm -rf /", "$(touch broken-out)", "`touch broken-out`", "a && touch broken-out", "{{ 7*7 }}", "{% raw %}", "${HOME}",
-    "%s%n", "../../etc/passwd", "* ?", "'\"\\", "=cmd()", "<!channel>", "<script>alert(1)</script>", "", " ",
+    "%s%n", "../../etc/passwd", "* ?", "'\"\\", "=cmd()", "<!channel>", "<script>alert(1)</script>", " ",
     "\u202egnp.exe", "x --flag", "雪",
 ]  # fmt: skip
 UNSAFE = ["--flag", "-rf", "a\nb", "a\r\nb", "\x1b[31mred", "a\tb", "\x9b31m", "a\u2028b", "x\x7f"]

@@ -48,7 +48,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     config = {
         "mode": "auto",
         "rules": ["rules.yml"],
-        "guard": {"limit": "off"},
+        "guard": {"limit": "off", "storm": "off"},
         "secrets": {name: {"file": name} for name in secrets},
         "webhook": {"token": {"secret": "TOKEN"}, "basic": {"user": bodies.USER, "password": {"secret": "PASSWORD"}}},
         "exec": {"allow": [str(program)], "cwd": "."},
@@ -266,6 +266,12 @@ def test_p10_a_hostile_value_arrives_as_one_inert_argument(daemon: Daemon, value
     run = noted(daemon, value)
     assert run["state"] == "succeeded", run
     assert (daemon.folder / "args" / run["id"]).read_bytes() == f"{value}\0end\0".encode()
+
+
+def test_an_empty_value_is_a_label_that_is_not_there(daemon: Daemon) -> None:
+    """A blank must not be acted on."""
+    run = noted(daemon, "")
+    assert (run["state"], run["reason"]) == ("blocked", "template_error")
 
 
 @pytest.mark.parametrize("value", bodies.UNSAFE)

@@ -175,3 +175,18 @@ async def test_explain_gives_the_matcher_or_guard_that_stops_an_alert_and_the_pl
     await site.stage.fires(app="web")
     _, told = await site.api("POST", "/explain", data=raw)
     assert told["alerts"][0]["rules"][0]["because"] == "this episode was taken up before: a repeat begins nothing"
+
+
+async def test_notices_are_listed_only_where_they_are_asked_for(site: Site) -> None:
+    """They are runs like others, and would bury them."""
+    from remediator.engine.noticing import Notice
+    from remediator.rules.compile import check_rule
+
+    steps = [{"uses": "test.notify", "with": {"says": "{{ notice.text }}"}}]
+    definition = {"name": "notices", "summary": "x", "match": "all", "target": "notices", "steps": steps, "vars": {}}
+    await site.stage.rules("rules: []", notices=check_rule(definition, site.stage.catalog, None)[0])
+    await site.stage.engine.say(Notice("pause", "paused"))
+    await site.stage.settle()
+    assert (await site.api("GET", "/runs"))[1]["runs"] == []
+    (only,) = (await site.api("GET", "/runs?rule=notices"))[1]["runs"]
+    assert (only["state"], only["origin"]) == ("succeeded", "notice")

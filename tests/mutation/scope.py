@@ -1,0 +1,28 @@
+"""What is mutated: guards, claims and transitions, and the tests that come first for what their modules do at import."""
+
+from __future__ import annotations
+
+# By file, the functions; none means all of it.
+SCOPE: dict[str, tuple[str, ...]] = {
+    "remediator/guard.py": (),
+    "remediator/model/run.py": (),
+    "remediator/engine/admission.py": (),
+    "remediator/engine/settle.py": (),
+    "remediator/engine/approving.py": (),
+    "remediator/engine/breaking.py": (),
+    "remediator/engine/storming.py": (),
+    "remediator/engine/workers.py": (
+        "Workers.claim", "Workers._free", "Workers._claim_script", "Workers.renew", "Workers._renew_script",
+        "Workers._done", "Workers._settle_script", "Workers._take_up_again",
+    ),
+    "remediator/store/sqlite/runs.py": (),
+    "remediator/store/sqlite/books.py": (),
+}  # fmt: skip
+
+# By file, the tests that a mutant of its module level has to pass: it takes a process with imports of its own.
+FIRST: dict[str, tuple[str, ...]] = {
+    "remediator/guard.py": ("tests/test_guard.py",),
+    "remediator/model/run.py": ("tests/test_model.py",),
+    "remediator/store/sqlite/runs.py": ("tests/store/test_conformance.py",),
+    "remediator/store/sqlite/books.py": ("tests/store/test_books.py",),
+}
