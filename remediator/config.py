@@ -20,7 +20,8 @@ from remediator.document import Document, Fault, nearest, not_json, read_documen
 from remediator.errors import ConfigurationError
 from remediator.forms import Duration, Form, LimitSpan, LimitText, faults_of, parse_limit, schema_of, wrong_type
 from remediator.forms.access import Access
-from remediator.forms.guards import BlastRadiusForm, BreakerForm, Count, Filled, ModeEntryForm, ModeWord, StormForm
+from remediator.forms.guards import BlastRadiusForm, BreakerForm, Count, ModeEntryForm, ModeWord, StormForm
+from remediator.forms.notices import Notices, Report
 from remediator.intervals import IntervalForm
 from remediator.model.time import Seconds
 
@@ -104,9 +105,6 @@ def _http_url(text: str) -> str:
 
 
 HttpUrl: TypeAlias = Annotated[str, AfterValidator(_http_url)]
-NoticeKind: TypeAlias = Literal[
-    "approval", "unknown", "breaker", "storm", "pause", "store", "rules", "revert_held", "report"
-]
 
 
 class SecretName(Form):
@@ -199,24 +197,6 @@ class Http(Form):
         default_factory=list,
         description="Patterns of hosts that a label may name; a host that the rule names itself needs none.",
     )
-
-
-class Notices(Form):
-    """Where the daemon says what it has to say for itself."""
-
-    to: list[dict[str, Any]] = Field(
-        min_length=1,
-        description="Steps that read or notify; `notice.text`, `.kind`, `.rule`, `.target`, `.url` are known.",
-    )
-    events: list[NoticeKind] | None = Field(None, description="Of which kinds. Default: all.")
-
-
-class Report(Form):
-    """The review of a night, by the clock."""
-
-    schedule: Filled = Field(description="Five fields as cron reads them, or @daily.")
-    timezone: Filled | None = Field(None, description="A zone such as Europe/Berlin. Default: UTC.")
-    to: list[dict[str, Any]] | None = Field(None, description="Steps that read or notify. Default: those of `notices`.")
 
 
 class Retention(Form):

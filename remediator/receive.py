@@ -225,22 +225,28 @@ class Tracked(msgspec.Struct):
 
 
 def track(
-    notification: Notification, alerts: Sequence[Alert], known: dict[str, Episode], ids: Iterator[int], tracked: Tracked
+    notification: Notification,
+    alerts: Sequence[Alert],
+    known: dict[str, Episode],
+    ids: Iterator[int],
+    tracked: Tracked,
+    now: Timestamp,
 ) -> None:
     """Apply one notification's alerts, or a chunk of them, to the newest episodes known by fingerprint.
 
+    `now` is the transaction's, by which episodes are first seen in the order of their ids: a notification may have waited.
     `known` and `tracked` are the working set of one transaction and are changed. An episode opens with the first firing of a
     fingerprint that has none open and is closed by its resolve; a firing that began before the last close is a late
     duplicate and opens nothing (alertmanager-facts 1, 6).
     """
-    now = notification.received_at
+    received_at = notification.received_at
     for alert in alerts:
         episode = known.get(alert.fingerprint)
         if alert.status is AlertStatus.FIRING:
             over = episode is not None and episode.ended_at is not None
-            if episode is None or (over and (episode.lost or alert.starts_at > (episode.ended_at or now))):
-                tracked.clamped += alert.starts_at > now
-                episode = _open(alert, notification, next(ids), None)
+            if episode is None or (over and (episode.lost or alert.starts_at > (episode.ended_at or received_at))):
+                tracked.clamped += alert.starts_at > received_at
+                episode = _open(alert, notification, next(ids), None, now)
                 tracked.opened[episode.id] = episode
                 tracked.firing.append(episode)
             elif episode.ended_at is None:
@@ -251,10 +257,10 @@ def track(
                 tracked.stale += 1
             known[alert.fingerprint] = episode
             continue
-        ended_at = min(now, alert.ends_at if alert.ends_at is not None else now)
+        ended_at = min(received_at, alert.ends_at if alert.ends_at is not None else received_at)
         if episode is None:
             # Resolved before firing: remembered, so that the firing that comes late opens nothing.
-            episode = _open(alert, notification, next(ids), ended_at)
+            episode = _open(alert, notification, next(ids), ended_at, now)
             tracked.opened[episode.id] = episode
         elif episode.ended_at is None and ended_at < episode.starts_at:
             tracked.stale += 1  # the resolve of an earlier episode
@@ -269,15 +275,14 @@ def track(
         known[alert.fingerprint] = episode
 
 
-def _open(alert: Alert, notification: Notification, number: int, ended_at: Timestamp | None) -> Episode:
-    now = notification.received_at
+def _open(alert: Alert, notification: Notification, number: int, ended_at: Timestamp | None, now: Timestamp) -> Episode:
     return Episode(
         id=number,
         fingerprint=alert.fingerprint,
         labels=alert.labels,
         annotations=alert.annotations,
         generator_url=alert.generator_url,
-        starts_at=min(alert.starts_at, now),
+        starts_at=min(alert.starts_at, notification.received_at),
         first_seen=now,
         last_seen=now,
         ended_at=ended_at,

@@ -159,7 +159,7 @@ class Told:
     def hear(self, status: str, at: float, starts: float, ends: float | None = None) -> Tracked:
         alert = Alert("f" * 16, AlertStatus(status), {"alertname": "Down"}, {}, starts, ends)
         tracked = Tracked()
-        track(Notification("n", at, "", "", {}, 0, (alert,), (), b""), (alert,), self.known, self.ids, tracked)
+        track(Notification("n", at, "", "", {}, 0, (alert,), (), b""), (alert,), self.known, self.ids, tracked, at)
         return tracked
 
     @property
@@ -233,7 +233,7 @@ def test_an_episode_may_open_close_and_open_in_one_transaction() -> None:
     told, tracked = Told(), Tracked()
     for status, at, starts, ends in (("firing", 10, 9, None), ("resolved", 11, 9, 10.5), ("firing", 12, 11, None)):
         one = Alert("f" * 16, AlertStatus(status), {}, {}, starts, ends)
-        track(Notification("n", at, "", "", {}, 0, (one,), (), b""), (one,), told.known, told.ids, tracked)
+        track(Notification("n", at, "", "", {}, 0, (one,), (), b""), (one,), told.known, told.ids, tracked, at)
     assert [episode.firing for episode in tracked.opened.values()] == [False, True]
     assert tracked.closed == []
 

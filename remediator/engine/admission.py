@@ -107,4 +107,4 @@ async def _admit_revert(tx: Transaction, story: Story, rule: Rule, around: Surro
     holder = (await tx.books(question)).lock_holder
     if holder is not None:
         return story.rest(None, now, Reason.LOCK, f"run {holder} holds the lock {name}"), True
-    return story.with_run(lock=name, phase=Phase.REVERT, due_at=None).move(State.RUNNING, now), False
+    return story.with_run(lock=name, due_at=None).move(State.RUNNING, now), False

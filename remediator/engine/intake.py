@@ -70,7 +70,7 @@ async def take_in(
     ids = iter(await tx.episode_ids(len(fingerprints)))
     for portion in portions:
         before = (len(tracked.opened), len(tracked.closed), len(tracked.firing), tracked.stale, tracked.clamped)
-        track(portion.notification, portion.alerts, known, ids, tracked)
+        track(portion.notification, portion.alerts, known, ids, tracked, now)
         for episode in tracked.firing[before[2] :]:
             taken.source.setdefault(episode.id, portion.notification.id)
         taken.events.append(_received(portion, tracked, before))

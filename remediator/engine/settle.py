@@ -95,6 +95,5 @@ async def wake_others(tx: Transaction, before: Run, after: Run, effect: Effect, 
     """Wake the runs that waited for this one: for its rule and target, for its lock, or for its place."""
     had_place = before.state.at_work or before.reason is Reason.MAX_RUNNING
     has_place = after.state.at_work or after.reason is Reason.MAX_RUNNING
-    if isinstance(effect, Ended) or (had_place and not has_place):
-        return await tx.wake_waiting(after, had_place and not has_place, now) > 0
-    return False
+    gives_up = had_place and not has_place
+    return (isinstance(effect, Ended) or gives_up) and await tx.wake_waiting(after, gives_up, now) > 0

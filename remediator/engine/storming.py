@@ -35,10 +35,9 @@ async def watch_for_storm(tx: Transaction, standing: Standing, to_come: Sequence
     laid = next((each for each in await tx.controls(now) if each.kind is ControlKind.STORM), None)
     if laid is None:
         lifted = await tx.last_lifted(ControlKind.STORM, None, Book.LIVE)
-        if lifted is not None:
-            began = await _crossed(tx, storm, fresh, lifted, now)  # what a person has seen and lifted counts no more
-            if began is None:
-                return False
+        began = await _crossed(tx, storm, fresh, lifted, now)  # what a person has seen and lifted counts no more
+        if began is None:
+            return False
     until = began + storm.per + storm.hold
     if laid is not None and laid.until is not None and laid.until >= until:
         return False

@@ -214,6 +214,17 @@ async def test_a_run_whose_worker_stopped_on_a_defect_is_claimed_again_while_oth
     assert (await stage.runs())[0]["state"] == "succeeded"
 
 
+async def test_an_alert_that_has_resolved_and_fires_anew_is_taken_in_by_one_commit(stage: Stage) -> None:
+    """Both notifications may wait for the same commit, or a sender may put both into one body."""
+    await stage.rules("rules:" + rule())
+    await stage.fires(app="web")
+    stage.clock.time += 60
+    resolved = stage.alert(status="resolved", app="web")
+    stage.clock.time += 1
+    await stage.notify(resolved, stage.alert(app="web"))
+    assert await stage.states() == [("succeeded", None)] * 2
+
+
 # -- rules that change --
 
 

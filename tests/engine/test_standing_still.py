@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from stage import Stage
 
+from remediator.model.alert import Notification
+from remediator.model.identity import new_id
+from remediator.rules.standing import Storm
 from remediator.store.protocol import Script
 
 
@@ -46,6 +49,16 @@ async def test_p5_a_limit_counts_from_the_moment_of_admission_however_long_that_
     await stage.passes(15)
     await stage.fires(app="b")
     assert await stage.states() == [("succeeded", None), ("blocked", "limit")]
+
+
+async def test_p6_a_body_that_had_to_wait_is_counted_when_it_is_taken_in(stage: Stage) -> None:
+    """What begins at once is a storm, however long ago it was received: one replica stood still, say."""
+    await stage.rules(rule(), storm=Storm(alerts=5, per=60.0, hold=600.0))
+    now = stage.clock.now()
+    alerts = tuple(stage.alert(app=f"a{n}") for n in range(6))
+    await stage.engine.accept(Notification(new_id(now), now - 90, "hook", "{}", {}, 0, alerts, (), b"{}"))
+    await stage.settle()
+    assert await stage.states() == [("blocked", "storm")] * 6
 
 
 async def test_p3_a_step_does_not_begin_once_its_lease_has_run_out(

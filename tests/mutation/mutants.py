@@ -25,6 +25,7 @@ _TURNED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
 _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
 }  # fmt: skip
+UNCHANGED = -1  # the place of a mutant that is none
 _CONTEXT = 48  # characters that are shown on either side of a change
 _UNTOUCHED = {"annotation", "returns", "decorator_list"}
 
@@ -52,6 +53,8 @@ class Mutant:
     def tree(self) -> ast.Module:
         """Give the whole file with this change."""
         tree = parse(self.file)
+        if self.place == UNCHANGED:
+            return tree
         for place, spot in enumerate(_spots(tree, sql=_has_sql(self.file))):
             if place == self.place:
                 spot.put(list(spot.changes())[self.variant])
@@ -284,7 +287,7 @@ _SQL = re.compile(r"\b(SELECT|UPDATE|WHERE|AND|OR|NULL|ORDER BY|UNION ALL|CONFLI
 _AHEAD = r"(?:(?<=WHERE )|(?<=AND )|(?<=OR )|(?<=ON )|(?<=\()|^)"
 _LEFT = r"[a-z_][\w.]*(?: ->> '\w+')?"
 _TERM = re.compile(
-    rf"{_AHEAD}(?:\(\w+ = '\w+'\) = \?|{_LEFT} (?:=|!=|<=|>=|<|>) (?:\?|'\w+'|[a-z_][\w.]*)|{_LEFT} IS (?:NOT )?NULL"
+    rf"{_AHEAD}(?:\(\w+ = '\w+'\) = \?|{_LEFT} (?:=|!=|<=|>=|<|>) (?:\?|'\w+'|[a-z_][\w.]*\b(?!\())|{_LEFT} IS (?:NOT )?NULL"
     rf"|{_LEFT} (?:NOT )?IN \((?:[^()]|\([^()]*\))*\))"
 )
 _SWAPS = (

@@ -26,17 +26,18 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import IO, Any
 
 import hypothesis
 import pytest
 from _pytest.runner import runtestprotocol
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mutants import ROOT, Mutant, functions_of, mutants_of, parse
+from mutants import ROOT, UNCHANGED, Mutant, functions_of, mutants_of, parse
 from scope import FIRST, SCOPE
 
 _PATIENCE = 8.0  # times as long as without the change, and
@@ -45,6 +46,8 @@ _MEMORY = 4 << 30  # bytes: a mutant that never stops collecting must not take t
 _AT_MOST = (
     10.0  # seconds of tests for one mutant, of those that run its lines: the likeliest to kill it, then the quickest
 )
+_HUNG = 124
+_MEMORY_DISK = Path("/dev/shm")
 KILLED, SURVIVED, TIMEOUT, UNTESTED = "killed", "survived", "timeout", "no test"
 
 
@@ -57,13 +60,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--mutant", default=None, help="import a file with this change: FILE:PLACE:VARIANT")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Make what is random the same each time, and change what is to be imported changed."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Change what is to be imported changed, before anything of the project is imported; have chance repeat itself."""
+    options = early_config.known_args_namespace
     hypothesis.settings.register_profile("mutation", derandomize=True, database=None, deadline=None)
-    if config.getoption("--mutation-results") or config.getoption("--mutant"):
+    if options.mutation_results or options.mutant:
         hypothesis.settings.load_profile("mutation")
-    if config.getoption("--mutant"):
-        file, place, variant = config.getoption("--mutant").rsplit(":", 2)
+    if options.mutant:
+        file, place, variant = options.mutant.rsplit(":", 2)
         sys.meta_path.insert(0, _Changed(Mutant(file, 0, 0, "", "", "", int(place), int(variant))))
 
 
@@ -98,9 +103,16 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     files = {file: only for file, only in SCOPE.items() if not wanted or any(part in file for part in wanted)}
     mutation = _Mutation(session, [each for file, only in files.items() for each in mutants_of(file, only)])
     mutation.measure()
-    results = mutation.run(session.config.getoption("--mutation-jobs"))
-    Path(where).write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
+    with Path(where).open("w", encoding="utf-8", buffering=1) as to:
+        mutation.run(session.config.getoption("--mutation-jobs"), to)
     return True
+
+
+@dataclass(frozen=True)
+class _Process:
+    mutant: Mutant
+    tests: Sequence[pytest.Item]
+    folder: Path
 
 
 class _Mutation:
@@ -112,6 +124,7 @@ class _Mutation:
         self._took: dict[pytest.Item, float] = {}
         self._by_line: dict[tuple[str, int], set[pytest.Item]] = defaultdict(set)
         self._ran: set[tuple[str, int]] = set()  # statements that the present test has run
+        self._at_work: dict[int, _Process] = {}  # by process
         self._kills: Counter[tuple[str, pytest.Item]] = Counter()  # by file: a test that has killed will kill again
 
     @cached_property
@@ -160,58 +173,64 @@ class _Mutation:
 
     # -- with a change --
 
-    def run(self, jobs: int) -> list[dict[str, Any]]:
-        """Run all mutants, some at a time; give how each ended."""
-        assert threading.active_count() == 1, "a thread that is left over would not live on in a forked process"
-        began = time.monotonic()
-        results: dict[int, dict[str, Any]] = {}
-        at_work: dict[int, tuple[int, Path, Sequence[pytest.Item]]] = {}
-        for number, mutant in enumerate(self._mutants):
-            shown = {"key": mutant.key, "file": mutant.file, "line": mutant.line, "function": mutant.function}
-            results[number] = {**shown, "before": mutant.before, "after": mutant.after, "end": UNTESTED}
+    def run(self, jobs: int, to: IO[str]) -> None:
+        """Run all mutants, some at a time, and write how each ended."""
+        if threading.active_count() > 1:
+            raise AssertionError("a thread that is left over would not live on in a forked process")
+        self._check_unchanged()
+        began, alive = time.monotonic(), 0
+        for number, mutant in enumerate(self._mutants, 1):
             tests = self._tests_for(mutant)
-            if mutant.function and not tests:
-                continue
-            while len(at_work) >= jobs:
-                self._reap(at_work, results)
-            folder = Path(tempfile.mkdtemp(prefix="mutant-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-            child = os.fork()
-            if child == 0:
-                self._child(mutant, tests, folder)
-            at_work[child] = (number, folder, tests)
-            if number % 50 == 49:
-                ends = [each["end"] for each in results.values()]
-                alive = len(ends) - ends.count(KILLED) - ends.count(TIMEOUT)
-                self._say(f"{number + 1} of {len(self._mutants)}, {alive} alive, {time.monotonic() - began:.0f} s")
-        while at_work:
-            self._reap(at_work, results)
-        return list(results.values())
+            while len(self._at_work) >= jobs:
+                alive += self._reap(to)
+            if tests or not mutant.function:
+                self._fork(mutant, tests)
+            else:
+                alive += _tell(to, mutant, UNTESTED)
+            if number % 100 == 0:
+                self._say(f"{number} of {len(self._mutants)}, {alive} alive, {time.monotonic() - began:.0f} s")
+        while self._at_work:
+            alive += self._reap(to)
+        self._say(f"{alive} of {len(self._mutants)} alive after {time.monotonic() - began:.0f} s")
 
-    def _reap(
-        self, at_work: dict[int, tuple[int, Path, Sequence[pytest.Item]]], results: dict[int, dict[str, Any]]
-    ) -> None:
+    def _check_unchanged(self) -> None:
+        """Run what does not differ: whatever kills that is a defect of ours, and would make every figure a lie."""
+        first = {(each.file, bool(each.function)): each for each in reversed(self._mutants)}
+        for mutant in first.values():
+            self._fork(replace(mutant, place=UNCHANGED), self._tests_for(mutant))
+            child, status = os.wait()
+            shutil.rmtree(self._at_work.pop(child).folder, ignore_errors=True)
+            if status != 0:
+                raise pytest.UsageError(f"{mutant.file} is killed without a change: status {status}")
+
+    def _fork(self, mutant: Mutant, tests: Sequence[pytest.Item]) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="mutant-", dir=_MEMORY_DISK if _MEMORY_DISK.is_dir() else None))
+        child = os.fork()
+        if child == 0:
+            self._be(mutant, tests, folder)
+        self._at_work[child] = _Process(mutant, tests, folder)
+
+    def _reap(self, to: IO[str]) -> bool:
+        """Wait for one of them to end; tell whether its mutant is alive."""
         child, status = os.wait()
-        number, folder, tests = at_work.pop(child)
+        process = self._at_work.pop(child)
         code = os.waitstatus_to_exitcode(status)
-        results[number]["end"] = {0: SURVIVED, -signal.SIGALRM: TIMEOUT, 124: TIMEOUT}.get(code, KILLED)
-        told = folder / "test"
+        told, by = process.folder / "test", ""
         if code != 0 and told.exists():
-            killer = tests[int(told.read_text())]
-            self._kills[self._mutants[number].file, killer] += 1
-            results[number]["by"] = killer.nodeid
-        shutil.rmtree(folder, ignore_errors=True)
-        if "MUTLOG" in os.environ:
-            with open(os.environ["MUTLOG"], "a") as f:
-                f.write(json.dumps(results[number], ensure_ascii=False) + "\n")
+            killer = process.tests[int(told.read_text())]
+            self._kills[process.mutant.file, killer] += 1
+            by = killer.nodeid
+        shutil.rmtree(process.folder, ignore_errors=True)
+        return _tell(to, process.mutant, {0: SURVIVED, -signal.SIGALRM: TIMEOUT, _HUNG: TIMEOUT}.get(code, KILLED), by)
 
-    def _child(self, mutant: Mutant, tests: Sequence[pytest.Item], folder: Path) -> None:
+    def _be(self, mutant: Mutant, tests: Sequence[pytest.Item], folder: Path) -> None:
         """Be the process of one mutant: ends with 0 if it survives."""
+        code = 0
         try:
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
             if mutant.function:
                 _exchange(mutant.file, mutant.tree(), {mutant.function})
                 self._session.config._tmp_path_factory._basetemp = folder  # type: ignore[attr-defined]
-                code = 0
                 for number, test in enumerate(tests):
                     (folder / "test").write_text(str(number))
                     if not self._passes(test):
@@ -219,7 +238,7 @@ class _Mutation:
                         break
             else:
                 code = self._import_changed(mutant, folder)
-        except BaseException:  # whatever it is, it is not a test that has passed
+        except BaseException:  # a change may raise anything: whatever it is, it is not a test that has passed
             code = 1
         os._exit(code)
 
@@ -247,7 +266,15 @@ class _Mutation:
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             ).returncode  # fmt: skip
         except subprocess.TimeoutExpired:
-            return 124
+            return _HUNG
+
+
+def _tell(to: IO[str], mutant: Mutant, end: str, by: str = "") -> bool:
+    """Write how a mutant ended, a line each; tell whether it is alive."""
+    shown = {"file": mutant.file, "line": mutant.line, "function": mutant.function}
+    told = {"key": mutant.key, **shown, "before": mutant.before, "after": mutant.after, "end": end, "by": by}
+    to.write(json.dumps(told, ensure_ascii=False) + "\n")
+    return end in {SURVIVED, UNTESTED}
 
 
 def _exchange(file: str, tree: ast.Module, functions: Collection[str]) -> None:

@@ -48,6 +48,13 @@ async def test_one_fingerprint_has_one_open_episode_by_constraint(store: Store) 
         await store.transact(lambda tx: tx.save_episodes([episode(2, fingerprint=f"{1:016x}")], [], []))
 
 
+async def test_an_alert_may_resolve_and_fire_anew_in_one_transaction(store: Store) -> None:
+    """What is closed is closed before anything opens: two notifications of it may be kept in one commit."""
+    await store.transact(lambda tx: tx.save_episodes([episode(1)], [], []))
+    await store.transact(lambda tx: tx.save_episodes([episode(2, fingerprint=f"{1:016x}")], [], [(1, NOW + 5)]))
+    assert [each.id for each in await store.view(lambda tx: tx.firing())] == [2]
+
+
 async def test_one_rule_and_target_have_one_open_run_by_constraint(store: Store) -> None:
     """The database refuses a second one, whatever the code believes."""
     await put(store, story(1))

@@ -82,7 +82,7 @@ class AlertRows(Rows):
             )
             for each in opened
         ]
-        self._insert("episodes (id, fingerprint, alertname, starts_at, first_seen, last_seen, ended_at, told)", 8, rows)
+        # Closed first: an alert may resolve and fire anew in one transaction, and has one open episode at most.
         for column, pairs in (("last_seen", seen), ("lost = 0, ended_at", closed)):
             if pairs:
                 self.connection.execute(
@@ -90,6 +90,7 @@ class AlertRows(Rows):
                     "WHERE episodes.id = changed.value ->> 0",
                     (_encode(pairs).decode(),),
                 )
+        self._insert("episodes (id, fingerprint, alertname, starts_at, first_seen, last_seen, ended_at, told)", 8, rows)
 
     async def lose(self, before: Timestamp, now: Timestamp) -> Sequence[Episode]:
         rows = self._all(

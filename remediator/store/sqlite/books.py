@@ -30,12 +30,10 @@ class BookRows(AlertRows):
     async def books(self, question: Question) -> Books:
         seen = _SEEN[question.book]
         last = self._newest_ending(question)
-        holder = None
-        if question.lock is not None:
-            holder = self._one(
-                f"SELECT id FROM runs WHERE lock = ? AND ended_at IS NULL AND id != ? AND {seen}",  # noqa: S608
-                question.lock, question.run,
-            )  # fmt: skip
+        holder = self._one(  # NULL, for a run that needs no lock, is equal to none
+            f"SELECT id FROM runs WHERE lock = ? AND ended_at IS NULL AND id != ? AND {seen}",  # noqa: S608
+            question.lock, question.run,
+        )  # fmt: skip
         (at_work,) = self._one(
             "SELECT count(*) FROM runs WHERE ended_at IS NULL AND state IN ('running', 'verifying') "  # noqa: S608
             f"AND {seen} AND {_COUNTED}"

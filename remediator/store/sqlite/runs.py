@@ -12,7 +12,7 @@ from remediator.errors import StaleLease
 from remediator.model.alert import Episode
 from remediator.model.identity import id_floor
 from remediator.model.run import Priority, Reason, Run, State, Step
-from remediator.model.story import Story
+from remediator.model.story import Story, stand_in
 from remediator.model.time import Timestamp
 from remediator.store.protocol import REPORT_TIMER, OpenRun, RunFilter, Watch
 from remediator.store.sqlite.alerts import EPISODE, read_episode
@@ -58,7 +58,7 @@ class RunRows(BookRows, HistoryRows):
     async def runs_of(self, episodes: Collection[int]) -> Sequence[Run]:
         rows = self._all(
             "WITH theirs (run) AS (SELECT DISTINCT run FROM decisions WHERE episode IN "
-            "(SELECT value FROM json_each(?)) AND run IS NOT NULL) "
+            "(SELECT value FROM json_each(?))) "
             "SELECT body, due_at, fence FROM runs WHERE id IN (SELECT run FROM theirs) "
             "AND (ended_at IS NULL OR (state = 'planned' AND body ->> 'healed_at' IS NULL)) UNION ALL "
             "SELECT body, due_at, fence FROM runs WHERE reverts IN (SELECT run FROM theirs) AND ended_at IS NULL",
@@ -138,8 +138,6 @@ class RunRows(BookRows, HistoryRows):
                     priority, now, limit - len(ids),
                 )
             ]  # fmt: skip
-            if len(ids) >= limit:
-                break
         stories: list[Story] = []
         for run_id in ids:
             self.connection.execute(
@@ -204,10 +202,9 @@ class RunRows(BookRows, HistoryRows):
             return None
         run = _run(row)
         steps = self._all("SELECT body FROM steps WHERE run = ? ORDER BY rung, phase, position, item", run_id)
-        alert = None
-        if run.opened_by is not None:
-            alert = self._one(f"SELECT {EPISODE} FROM episodes WHERE id = ?", run.opened_by)  # noqa: S608
-        episode = read_episode(alert) if alert is not None else _stand_in(run)
+        # A run that no alert opened has none, and retention may have forgotten it.
+        alert = self._one(f"SELECT {EPISODE} FROM episodes WHERE id = ?", run.opened_by)  # noqa: S608
+        episode = read_episode(alert) if alert is not None else stand_in(run)
         return Story(run=run, alert=episode, steps=tuple(_step_decoder.decode(body) for (body,) in steps))
 
     async def runs(self, which: RunFilter) -> Sequence[Run]:
@@ -248,15 +245,6 @@ class RunRows(BookRows, HistoryRows):
 def _run(row: Any) -> Run:
     body, due_at, fence = row
     return replace(_run_decoder.decode(body), due_at=due_at, fence=fence)
-
-
-def _stand_in(run: Run) -> Episode:
-    """Make what stands for the alert of a run that no alert opened, or whose alert retention has forgotten."""
-    at = run.created_at
-    return Episode(
-        id=0, fingerprint="", labels=run.given or {}, annotations={}, generator_url="", starts_at=at, first_seen=at,
-        last_seen=at, ended_at=None,
-    )  # fmt: skip
 
 
 def _row(run: Run, worker: str | None, due_at: Timestamp | None) -> tuple[Any, ...]:
