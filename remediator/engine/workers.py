@@ -240,11 +240,17 @@ class Workers:
 
     async def _settle(self, story: Story, rule: Rule) -> tuple[Story, Effect]:
         """Settle and keep; while the store is away, nothing starts and what has ended is not forgotten."""
+        tried: tuple[Story, Effect, Taken] | None = None
+
+        async def script(tx: Transaction) -> tuple[Story, Effect, Taken]:
+            nonlocal tried
+            if tried is None or not await _was_kept(tx, *tried[:2]):
+                tried = await self._settle_script(tx, story, rule)
+            return tried
+
         while True:
             try:
-                settled, effect, taken = await self._store.transact(
-                    partial(self._settle_script, story=story, rule=rule)
-                )
+                settled, effect, taken = await self._store.transact(script)
             except StoreError as error:
                 if isinstance(error, StaleLease) or self._store.broken:
                     raise
@@ -304,3 +310,16 @@ class Workers:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await self._resources.close()
+
+
+async def _was_kept(tx: Transaction, story: Story, effect: Effect) -> bool:
+    """Tell whether a transaction that was said to have failed was kept all the same, as when the answer to it was lost.
+
+    What it let begin has then been used up and written, and must not be decided again. Where nothing was to begin, the run
+    was let go of, and its fence tells.
+    """
+    if not isinstance(effect, Call):
+        return False
+    there = await tx.run(story.run.id)
+    begun = (effect.step.key, effect.step.attempt, effect.step.started_at)
+    return there is not None and any((step.key, step.attempt, step.started_at) == begun for step in there.steps)

@@ -184,3 +184,35 @@ async def test_p3_a_daemon_that_was_frozen_past_its_lease_does_not_take_its_own_
     stage.blocked.pop("test.write").set()
     await stage.settle()
     assert await stage.states() == [("succeeded", None)]
+
+
+async def test_p2_a_commit_whose_answer_was_lost_is_not_decided_again(stage: Stage) -> None:
+    """It was kept: the limit is used up by this very run, and its step begins once."""
+    from remediator.errors import StoreError
+    from remediator.execute import Call
+
+    await stage.rules("""
+rules:
+  - name: mend
+    summary: Mend what is down.
+    match: '{alertname="Down"}'
+    for: 1m
+    target: 'app/{{ labels.app }}'
+    guard: {cooldown: 0s, limit: 1 per 1h}
+    steps: [{uses: test.write}]
+""")
+    transact, lost = stage.store.transact, []
+
+    async def lossy(script):  # type: ignore[no-untyped-def]
+        result = await transact(script)
+        if not lost and isinstance(result, tuple) and any(isinstance(each, Call) for each in result):
+            lost.append(result)
+            raise StoreError("the connection was lost in COMMIT")
+        return result
+
+    stage.store.transact = lossy  # type: ignore[method-assign]
+    await stage.fires(app="web")
+    await stage.passes(120)
+    assert len(lost) == 1
+    assert await stage.states() == [("succeeded", None)]
+    assert stage.used("test.write") == 1
