@@ -184,7 +184,7 @@ class Daemon:
         metrics.STORE_UP.set(1)
         source = str(self.loaded.path) if self.loaded.path else "no configuration file: defaults"
         lines = [
-            f"Remediator {__version__}, mode {self._mode()}, {len(rules.rules.rules)} rules, {source}",
+            f"Remediator {__version__}, mode {self._mode()}, rules: {len(rules.rules.rules)}, {source}",
             f"Post Alertmanager's notifications to http://{config.listen}/webhook/alertmanager",
             f"Store {self.loaded.store_path}; see `remediator runs`, stop everything with `remediator pause --reason …`",
         ]
@@ -233,7 +233,10 @@ class Daemon:
         rules = await asyncio.to_thread(read_rules, loaded, self.catalog)
         _report(rules)
         if not rules.ok:
-            raise InvalidRules(f"{sum(each.severity == 'error' for each in rules.problems)} errors in the rules")
+            errors = sum(each.severity == "error" for each in rules.problems)
+            raise InvalidRules(
+                f"errors in the rules, {errors} in all: `remediator check` tells each; mend before a restart"
+            )
         old, old_paths = self.loaded.config, rule_paths(self.loaded)
         for key in ("listen", "state", "store"):
             if getattr(old, key) != getattr(loaded.config, key):

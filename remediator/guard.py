@@ -177,12 +177,13 @@ def limit(case: Case, books: Books, now: Timestamp) -> Refusal | None:
     """Refuse when as many runs as a limit allows were admitted in its span."""
     for allowance, full_since in zip(case.question.allowances, books.full_since, strict=True):
         if full_since is not None and now - full_since < allowance.per:
-            of = f"of {allowance.rule}" if allowance.rule else "of all rules, the daemon's own limit"
+            of = f"of {allowance.rule}" if allowance.rule else "of all rules"
+            whose = "" if allowance.rule else ": the daemon's own limit, `guard.limit`"
             on = f" on {allowance.target}" if allowance.target else ""
             return Refusal(
                 Reason.LIMIT,
                 f"{allowance.count} runs {of}{on} were admitted in the last {format_duration(allowance.per)}, "
-                "and that many are allowed",
+                f"and that many are allowed{whose}",
                 full_since + allowance.per,
             )
     return None

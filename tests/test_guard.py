@@ -240,7 +240,7 @@ def test_a_limit_clears_when_the_oldest_that_counts_falls_out() -> None:
     daemons = case(standing=Standing(allowances=(Allowance(3, 3600),)))
     assert guard.limit(daemons, Books(full_since=(NOW,)), NOW) == Refusal(
         Reason.LIMIT,
-        "3 runs of all rules, the daemon's own limit were admitted in the last 1h, and that many are allowed",
+        "3 runs of all rules were admitted in the last 1h, and that many are allowed: the daemon's own limit, `guard.limit`",
         NOW + 3600,
     )
 

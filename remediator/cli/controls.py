@@ -24,7 +24,8 @@ def pause(asked: Asked, rule: str | None, target: str | None, reason: str, span:
     if asked.json:
         output.document(control)
         return
-    until = f"until {control['until']}" if control["until"] else "until `remediator resume`"
+    lifting = _lifting(control) if rule or target else "`remediator resume`"  # which lifts those on everything alone
+    until = f"until {control['until'] or lifting}"
     output.line(f"Paused {_on(control)} {until}: {reason}")
 
 
@@ -92,7 +93,7 @@ def resume(asked: Asked, rule: str | None, target: str | None, control: str | No
     elif lifted:
         output.line(f"Resumed {where}: {output.count(len(lifted), 'pause')} lifted")
     else:
-        output.line(f"Nothing was paused on just {where}")
+        output.line(f"No pause is laid on {where}")
     for left in client.ask("GET", "/controls")["controls"] if not asked.json else ():
         output.line(f"Still laid: {_what(left)} on {_on(left)} ({left['reason']}), until {_lifting(left)}")
     return 0 if lifted else FAULT

@@ -105,4 +105,5 @@ def _question(run: Run, approval: Approval, given: Sequence[str]) -> str:
     who = ", ".join(approval.approvers) or "whoever may operate the daemon"
     so_far = f"; {', '.join(given)} approved" if given else ""
     until = "" if run.ask_until is None else f" till {format_rfc3339(run.ask_until)}"
-    return f"{approval.quorum} of {who} may approve{until}: `remediator approve {run.id}`{so_far}"
+    asked = who if approval.quorum == 1 and len(approval.approvers) < 2 else f"{approval.quorum} of {who}"
+    return f"{asked} may approve{until}: `remediator approve {run.id}`{so_far}"

@@ -30,10 +30,13 @@ async def open_breakers(
             if control is not None:
                 opened.append(control)
     return [
-        Notice("breaker", f"{control.reason}: the breaker is open, look, then close it", after, rule.confidential)
-        for control in opened
-        if control.book is Book.LIVE
+        Notice("breaker", _told(control), after, rule.confidential) for control in opened if control.book is Book.LIVE
     ]
+
+
+def _told(control: Control) -> str:
+    closing = f"`remediator resume --control {control.id} --reason …`"
+    return f"{control.reason}: the breaker is open, look, then close it with {closing}"
 
 
 async def _open(tx: Transaction, breaker: Breaker, of: str | None, run: Run, now: Timestamp) -> Control | None:

@@ -40,7 +40,7 @@ async def pause(
         )  # fmt: skip
         await lay(tx, control, now)
         await tx.wake_held(now)  # what rests notes the time: a pause is nobody's delay
-        till = "`remediator resume`" if control.until is None else format_rfc3339(control.until)
+        till = f"`remediator resume --control {control.id}`" if control.until is None else format_rfc3339(control.until)
         text = f"paused by {author}: {reason}: {_on(control)} is held till {till}"
         await give_notices(tx, standing, [Notice("pause", text)], now)
         return control

@@ -62,7 +62,7 @@ def waiting_to_revert(story: Story, rule: Rule, around: Surroundings) -> Move:
     resolved = revert.resolved and run.given is None and around.firing == 0
     due = run.revert_at is not None and now >= run.revert_at
     if not resolved and not due:
-        when = "when its alerts have resolved" if revert.resolved else ""
+        when = "when its alerts have resolved" if revert.resolved and run.given is None else ""
         at = "" if run.revert_at is None else f"at {format_rfc3339(run.revert_at)}"
         because = f"what run {run.reverts} did is taken back {' or '.join(filter(None, (when, at)))}"
         return story.rest(run.revert_at, now, Reason.REVERT, because), Rest()

@@ -156,6 +156,8 @@ def _fault(path: Path, details: list[ErrorDetails], model: type[Form]) -> Fault:
             return unknown_key(path, _known_keys(model, path[:-1]))
         case "value_error":
             return Fault(path, "bad-value", str(first["ctx"]["error"]))
+        case "too_short":
+            return Fault(path, "bad-value", "this list is empty, and has to have something in it")
         case kind if kind not in _NOUNS:
             return Fault(path, "bad-value", first["msg"].replace("Input should", "the value should"))
     branches = _branches_at(model, path)

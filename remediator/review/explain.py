@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from remediator import guard
 from remediator.engine.plan import render_plan
-from remediator.engine.scope import base_scope, with_results
+from remediator.engine.scope import base_scope, priority_of, with_results
 from remediator.match import stopping_matcher
 from remediator.model.alert import Alert, AlertStatus, Episode, Notification
 from remediator.model.books import Books, Question
@@ -104,6 +104,7 @@ async def _rule(
     scope = with_results(base, Story(run=run, alert=episode), rule, planning=True)
     target: str | None = None
     try:
+        priority_of(rule, scope)
         target = _target(rule, scope)
         plan = render_plan(rule, 0, {**scope, "target": target}, standing.hosts)
     except UnsafeValue as error:

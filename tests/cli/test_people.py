@@ -301,6 +301,8 @@ async def test_p7_resume_says_what_else_holds(stage: Stage) -> None:
 async def test_a_control_on_a_rule_that_is_not_there_is_laid_and_said(stage: Stage) -> None:
     """A slip of the pen at night must not pass for a pause."""
     told = await ask("pause", "--rule", "mnd", "--reason", "x")
+    [laid] = json.loads((await ask("controls", "-o", "json")).stdout)
+    assert told.stdout == f"Paused rule mnd until `remediator resume --control {laid['id']}`: x\n"
     assert (told.exit_code, "no rule `mnd` is in force; did you mean `mend`?" in told.stderr) == (0, True)
     assert "no rule" not in (await ask("mode", "off", "--rule", "mend", "--reason", "x")).stderr
 

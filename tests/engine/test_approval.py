@@ -47,6 +47,7 @@ async def test_a_person_is_asked_with_everything_read_and_nothing_done(stage: St
     assert [name for name, _ in stage.calls] == ["test.probe", "test.read"]
     assert [step["says"] for step in run["plan"]] == ["test.read", "test.write 3", "test.notify, once act is known"]
     assert run["plan"][2]["parameters"] == {"says": "<from act>"}
+    assert run["because"].startswith("whoever may operate the daemon may approve till 20")
     assert "remediator approve" in run["because"]
 
 

@@ -289,6 +289,7 @@ async def test_storms_breakers_unknown_runs_and_held_reverts_are_told(stage: Sta
     stage.blocked.pop("test.write")
     await stage.passes(1)
     assert sorted(each.split(":")[0] for each in told(stage)[2:]) == ["breaker", "unknown"]
+    assert [each for each in told(stage) if each.startswith("breaker") and "`remediator resume --control 0" in each]
     await stage.notify(*(stage.alert(app=f"c{n}") for n in range(3)))
     await stage.settle()
     assert told(stage)[-1].startswith("storm: a storm: more than 2 alerts")

@@ -9,6 +9,9 @@ from stage import Stage
 
 from remediator.actions.protocol import Outcome, Result
 from remediator.engine import controls
+from remediator.model.alert import Notification
+from remediator.model.identity import new_id
+from remediator.review.explain import explain
 
 
 def rule(more: str, *, steps: str = "[{uses: test.write}]") -> str:
@@ -176,6 +179,16 @@ async def test_a_priority_that_can_not_be_rendered_is_a_template_error(stage: St
     await stage.fires(app="c", urgency="P0")
     assert await stage.states() == [("blocked", "template_error")] * 2 + [("succeeded", None)]
     assert "'urgent'" in (await stage.runs())[1]["because"]
+
+
+async def test_the_explainer_says_so_of_a_priority_too(stage: Stage) -> None:
+    """It tells what the daemon would do."""
+    await stage.rules(rule("priority: '{{ labels.urgency }}'"))
+    now = stage.clock.now()
+    body = Notification(new_id(now), now, "hook", "{}", {}, 0, (stage.alert(app="web"),), (), b"{}")
+    told = await explain(body, stage.engine.desk.rules.rules, stage.standing, now, None)
+    (explained,) = told["alerts"][0]["rules"]
+    assert (explained["outcome"], explained["reason"]) == ("blocked", "template_error")
 
 
 async def test_a_fraction_is_the_fraction_that_the_author_wrote(stage: Stage) -> None:

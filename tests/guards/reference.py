@@ -103,6 +103,26 @@ class Reference:
         }
         return {guard for guard, no in said.items() if no}
 
+    def edges(self, now: float) -> list[float]:
+        """Give the instants to come at which something falls out of a span, where "less than" and "at most" part."""
+        found: set[float] = {each.until for each in self.breakers if each.until is not None}
+        own = [*self.own.limits, *([self.own.targets] if self.own.targets else [])]
+        spans = [per for _, per in own] + ([self.own.breaker[1]] if self.own.breaker else [])
+        for run in self.runs:
+            guards = self.rules[run.rule]
+            mine = [*spans, guards.cooldown, *(per for _, per, _ in guards.limits)]
+            mine += [
+                bound[-1] for bound in (guards.targets, guards.fraction, guards.breaker and guards.breaker[:2]) if bound
+            ]
+            mine += [guards.recurrence] if guards.ladder else []
+            found |= {at + per for at in (run.admitted, run.ended, run.failed) if at is not None for per in mine}
+        for at, rule, _ in self.alerts:
+            bounds = self.rules[rule].episodes
+            found |= {at + bounds[2]} if bounds is not None else set()
+        if self.own.storm is not None:
+            found |= {at + self.own.storm[1] + held for at in self.begins for held in (0, self.own.storm[2])}
+        return sorted(at for at in found if at > now)
+
     def _seen(self, book: Book) -> list[Run]:
         return [run for run in self.runs if run.book in SEES[book]]
 

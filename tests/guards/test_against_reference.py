@@ -11,7 +11,7 @@ from typing import Any
 
 from guards.reference import Guards, Own, Reference, Run
 from guards.world import Decision, World, rule_file
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stage import replace_standing
 
@@ -72,8 +72,9 @@ operations = st.one_of(
     st.tuples(st.just("fire"), pairs),
     st.tuples(st.just("fire"), pairs),
     st.tuples(st.just("pass"), st.sampled_from([1, 30, 240, 600, 3600])),
-    st.tuples(st.just("edge"), st.integers(0, 8)),
-    st.tuples(st.just("edge"), st.integers(0, 8)),
+    st.tuples(st.just("edge"), st.integers(0, 5), pairs),
+    st.tuples(st.just("edge"), st.integers(0, 5), pairs),
+    st.tuples(st.just("edge"), st.integers(0, 5), pairs),
     st.tuples(st.just("hand"), st.sampled_from(NAMES), st.sampled_from(TARGETS), FATES, st.booleans()),
     st.tuples(st.just("mode"), st.sampled_from(["dry-run", "auto"])),
     st.tuples(st.just("cause"), st.sampled_from(TARGETS)),
@@ -105,13 +106,12 @@ class History:
         await self.world.passes(seconds)
         assert self.world.heard() == []
 
-    async def _edge(self, number: int) -> None:
-        """Let time pass till just when something falls out of a span, where "less than" and "at most" part."""
-        spans = (10, 60, 300, 600, 3600)
-        began = [at for run in self.reference.runs for at in (run.admitted, run.ended, run.failed) if at is not None]
-        edges = sorted({at + span for at in [*began, *self.reference.begins] for span in spans if at + span > self.now})
-        if number < len(edges):
-            await self._pass(edges[number] - self.now)
+    async def _edge(self, number: int, pairs: list[tuple[str, str, str]]) -> None:
+        """Let alerts fire just when something falls out of a span."""
+        edges = self.reference.edges(self.now)
+        if edges:
+            await self._pass(edges[number % len(edges)] - self.now)
+            await self._fire(pairs)
 
     async def _mode(self, mode: str) -> None:
         self.dry = mode == "dry-run"
@@ -285,7 +285,12 @@ def run(test: Coroutine[Any, Any, None]) -> None:
         runner.run(test)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+CLIMBS = {"aa": Guards(cooldown=600, ladder=3), "bb": Guards(cooldown=0)}
+AGAIN = [("fire", [("aa", "t0", fate)]) for fate in ("well", "fails", "well")]
+
+
+@example(CLIMBS, Own(), AGAIN)  # only the run next after a success is exempt from the cooldown
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.fixed_dictionaries({name: guards() for name in NAMES}), owns, st.lists(operations, min_size=20, max_size=50))
 def test_every_guard_says_what_the_rule_language_says(
     rules: dict[str, Guards], own: Own, history: list[Operation]

@@ -99,7 +99,7 @@ kinds = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(kinds, st.integers(1, 4), histories)
 def test_locks_and_places_are_given_as_the_rule_language_says(
     kinds: list[tuple[str, str]], most: int, history: list[list[Pair] | int]

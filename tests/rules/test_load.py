@@ -535,7 +535,7 @@ def test_p11_a_half_written_file_gives_problems_or_rules(tmp_path: Path, length:
             "always",
         ),
         (plain("mode: [{during: night}]"), 9, 12, "mode[0].mode", "missing-key", "mode"),
-        (plain("mode: []"), 9, 11, "mode", "bad-value", "at least 1"),
+        (plain("mode: []"), 9, 11, "mode", "bad-value", "this list is empty"),
         (plain("revert: {steps: [{uses: fly.logs, with: {app: x}}]}"), 9, 13, "revert", "bad-value", "never come"),
         (plain("ladder: [{steps: [{uses: fly.logs, with: {app: x}}]}]"), 9, 13, "ladder", "bad-value", "has both"),
     ],
