@@ -7,7 +7,7 @@ PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quie
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 DEBIAN := prometheus prometheus-alertmanager strace wrk
 
-.PHONY: help run demo test quick check bench lock clean debian
+.PHONY: help run demo test quick check bench mutation lock clean debian
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,9 @@ check: $(VENV)/dev.stamp ## style, types, floors
 bench: $(VENV)/dev.stamp debian ## measure beside the limits in one run, and write docs/performance.md
 	$(BIN)/python tests/bench/bench.py
 
+mutation: $(VENV)/dev.stamp ## see which changes of guards, claims and transitions no test notices: docs/mutation.md
+	$(BIN)/python tests/mutation/run.py
+
 debian: # what the tests need and PyPI hasn't
 	@for tool in prometheus prometheus-alertmanager promtool amtool strace wrk; do \
 	  command -v $$tool >/dev/null || missing=1; done; \
@@ -46,7 +49,7 @@ lock: ## pin the dependencies anew
 	$(PYTHON) -m uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header --no-emit-index-url -q -o requirements-dev.lock
 
 clean: ## remove the environment and what runs left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) .mutation .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv --without-pip $(VENV)

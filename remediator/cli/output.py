@@ -35,21 +35,18 @@ def state(text: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows under headings: a table on a terminal, aligned columns in a pipe."""
+    """Print rows under headings, in aligned columns; in colour on a terminal."""
     cells = [[visible("" if cell is None else str(cell)) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        drawn = Table(*columns, box=None, pad_edge=False, header_style="bold")
-        for row in cells:
-            drawn.add_row(*(Text(cell, style=_COLOURS.get(cell, "").replace("bright_black", "dim")) for cell in row))
-        Console().print(drawn)
-        return
+    # Never cut to a terminal's width: the end of an id is what one names a run by.
     widths = [max(len(row[number]) for row in [list(columns), *cells]) for number in range(len(columns))]
-    for row in [list(columns), *cells]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.secho("  ".join(cell.ljust(width) for cell, width in zip(columns, widths, strict=True)).rstrip(), bold=True)
+    for row in cells:
+        click.echo("  ".join(_coloured(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _coloured(cell: str, width: int) -> str:
+    colour = _COLOURS.get(cell)
+    return click.style(cell.ljust(width), fg=colour) if colour else cell.ljust(width)
 
 
 def count(number: int, noun: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from remediator.engine.laying import lay
 from remediator.engine.noticing import Notice
 from remediator.model.identity import new_id
-from remediator.model.run import Book, Control, ControlKind, Run
+from remediator.model.run import Book, Control, ControlKind, Origin, Run
 from remediator.model.time import Timestamp, format_duration
 from remediator.rules.rule import Breaker, Rule
 from remediator.rules.standing import Standing
@@ -21,8 +21,8 @@ async def open_breakers(
     tx: Transaction, before: Run, after: Run, rule: Rule, standing: Standing, now: Timestamp
 ) -> list[Notice]:
     """Open the rule's breaker, and the daemon's, where the run that has just failed was one too many."""
-    if after.failed_at is None or before.failed_at is not None:
-        return []
+    if after.failed_at is None or before.failed_at is not None or after.origin in {Origin.REVERT, Origin.NOTICE}:
+        return []  # as these count for none
     opened = []
     for breaker, of in ((rule.guards.breaker, rule.name), (standing.breaker, None)):
         if breaker is not None:

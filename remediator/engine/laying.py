@@ -23,13 +23,19 @@ async def lay(tx: Transaction, control: Control, now: Timestamp) -> None:
     await tx.append([Event(at=now, kind=EventKind.CONTROL_LAID, run=control.run, data=data)])
 
 
+async def look_after_storm(tx: Transaction, at: Timestamp, laid_at: Timestamp) -> None:
+    """Say when what a storm has stopped is taken up anew; from an earlier storm on, if that has not been done for it."""
+    before = next((timer for timer in await tx.timers() if timer.name == STORM_TIMER), None)
+    await tx.set_timer(Timer(STORM_TIMER, at, repr(laid_at) if before is None else before.about))
+
+
 async def lift(tx: Transaction, control: Control, author: str, reason: str, now: Timestamp) -> Control:
     """Lift a control, say so, and wake what it held."""
     lifted = replace(control, lifted_at=now, lifted_by=author)
     await tx.alter(lifted)
     await tx.wake_held(now)
     if control.kind is ControlKind.STORM:
-        await tx.set_timer(Timer(STORM_TIMER, now, repr(control.laid_at)))
+        await look_after_storm(tx, now, control.laid_at)
     data = {"control": control.id, "kind": control.kind, "author": author, "reason": reason}
     await tx.append([Event(at=now, kind=EventKind.CONTROL_LIFTED, run=control.run, data=data)])
     return lifted

@@ -16,7 +16,7 @@ from remediator.model.time import Timestamp
 from remediator.rules.rule import Rule
 from remediator.rules.standing import Standing
 from remediator.rules.templates import PendingValue, TemplateError, UnsafeValue
-from remediator.store.protocol import Transaction
+from remediator.store.protocol import RunFilter, Transaction
 
 
 class NotProposed(RemediatorError):
@@ -60,6 +60,11 @@ async def propose(tx: Transaction, rule: Rule, occasion: Occasion, standing: Sta
         there = await tx.open_run(rule.name, target, drill=drill)
         if there is not None:
             raise NotProposed(f"run {there.id} of {rule.name} on {target} is open already")
+    elif occasion.origin is Origin.SCHEDULE:  # else they would pile up under a pause, and all be done after it
+        waiting = await tx.runs(RunFilter(rule=rule.name, state=State.WAITING, open_only=True))
+        unnamed = next((run for run in waiting if run.origin is Origin.SCHEDULE and run.target is None), None)
+        if unnamed is not None:
+            raise NotProposed(f"run {unnamed.id} of {rule.name} waits already, and its target is not known yet")
     story = Story(run=replace(run, priority=priority, target=target), alert=stand_in(run)).tell(
         EventKind.PROPOSED, now, rule=rule.name, rule_hash=rule.hash, target=target, mode=mode, priority=priority,
         origin=occasion.origin, drill=drill, author=occasion.author, given_reason=occasion.reason, labels=occasion.given,

@@ -32,8 +32,9 @@ async def plan_revert(tx: Transaction, before: Run, story: Story, rule: Rule, no
     waiting = await tx.waiting_revert(rule.name, run.target, drill=run.drill)
     if waiting is not None:
         if run.state is State.SUCCEEDED:
-            moved = replace(waiting, reverts=run.id, revert_at=at, due_at=now, given=run.given)
-            await tx.amend(moved)
+            # It keeps its rule: where this run's has no time of its own, the one that it had stays, lest it is never due.
+            at = waiting.revert_at if at is None else at
+            await tx.amend(replace(waiting, reverts=run.id, revert_at=at, due_at=now, given=run.given))
         return None
     told = tuple(step for step in story.steps if step.phase in {Phase.FACTS, Phase.STEPS})
     reverting = Run(

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from remediator.engine.breaking import DAEMON
-from remediator.engine.laying import STORM_TIMER, lay
+from remediator.engine.laying import lay, look_after_storm
 from remediator.engine.noticing import Notice, give_notices
 from remediator.model.alert import Alert, AlertStatus
 from remediator.model.identity import new_id
 from remediator.model.run import Book, Control, ControlKind
 from remediator.model.time import Timestamp, format_duration
 from remediator.rules.standing import Standing, Storm
-from remediator.store.protocol import Timer, Transaction
+from remediator.store.protocol import Transaction
 
 
 async def watch_for_storm(tx: Transaction, standing: Standing, to_come: Sequence[Alert], now: Timestamp) -> bool:
@@ -43,12 +43,12 @@ async def watch_for_storm(tx: Transaction, standing: Standing, to_come: Sequence
         return False
     if laid is not None:
         await tx.alter(replace(laid, until=until))
-        await tx.set_timer(Timer(STORM_TIMER, until, repr(laid.laid_at)))
+        await look_after_storm(tx, until, laid.laid_at)
         return False
     reason = f"a storm: more than {storm.alerts} alerts began to fire within {format_duration(storm.per)}"
     control = Control(id=new_id(now), kind=ControlKind.STORM, laid_at=now, author=DAEMON, reason=reason, until=until)
     await lay(tx, control, now)
-    await tx.set_timer(Timer(STORM_TIMER, until, repr(now)))
+    await look_after_storm(tx, until, now)
     return await give_notices(tx, standing, [Notice("storm", f"{reason}: nothing is admitted till it has passed")], now)
 
 

@@ -88,7 +88,9 @@ async def _after_storm(tx: Transaction, desk: Desk, timer: Timer, taken: Taken) 
         await tx.set_timer(Timer(timer.name, laid.until, timer.about))
         return
     stopped = await tx.second_chances(float(timer.about), _AT_ONCE)
-    if len(stopped) < _AT_ONCE:
+    if not stopped:
         await tx.drop_timer(timer.name)
-    pairs = [(desk.rules.by_name[name], episode) for name, episode in stopped if name in desk.rules.by_name]
+    pairs = [
+        (rule, episode) for name, episode in stopped for rule in desk.index.match(episode.labels) if rule.name == name
+    ]
     await take_up(tx, pairs, desk.standing, taken, second_chance=True)

@@ -28,7 +28,9 @@ class Story(msgspec.Struct, frozen=True):
     alert: Episode
     steps: tuple[Step, ...] = ()
     events: tuple[Event, ...] = ()  # to be appended by the transaction that saves the story
-    touched: frozenset[tuple[int, Phase, int, int]] = frozenset()  # keys of steps that the transaction has to save
+    touched: frozenset[tuple[int, Phase, int, int]] = (
+        frozenset()
+    )  # keys of steps to save, or to forget where they are gone
 
     def with_run(self, **changes: Any) -> Story:
         """Change what is not the state."""
@@ -77,9 +79,13 @@ class Story(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
     def forget(self, phase: Phase) -> Story:
-        """Forget the records of a phase on the present rung: its steps will be taken again."""
-        gone = self.of(phase)
-        return replace(self, steps=tuple(step for step in self.steps if step not in gone))
+        """Forget the records of a phase on the present rung: its steps will be taken again.
+
+        The store forgets them too: what is read again may have to rest in between, and must not come upon an old reading.
+        """
+        gone = {step.key for step in self.of(phase)}
+        kept = tuple(step for step in self.steps if step.key not in gone)
+        return replace(self, steps=kept, touched=self.touched | gone)
 
     def saved(self) -> Story:
         """Give the story as it is after its transaction."""

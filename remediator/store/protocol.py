@@ -170,7 +170,7 @@ class Transaction(Protocol):
         """Keep new runs; with a worker named they are claimed by it from the start."""
 
     async def save(self, story: Story, worker: str, keep: Timestamp | None) -> None:
-        """Keep a claimed run as it is now, under its fence.
+        """Keep a claimed run as it is now, under its fence; steps that the story has forgotten are forgotten here too.
 
         `keep` is the end of the lease where the worker goes on with it, None where it lets go.
         Raises StaleLease when the run has passed to another worker; nothing is written then.

@@ -201,6 +201,14 @@ async def test_a_storm_that_a_person_laid_without_an_end_gets_one(store: Store) 
     assert [(each.id, each.until) for each in await laid(store, ControlKind.STORM)] == [("c0", NOW - 50 + 660)]
 
 
+async def test_a_storm_that_is_laid_ends_as_it_was_said_when_nothing_more_begins(store: Store) -> None:
+    """Whatever began is long ago."""
+    present = Control("c1", ControlKind.STORM, NOW - 10, "remediator", "", until=NOW + 300)
+    await store.transact(lambda tx: tx.lay(present))
+    assert await watch(store) is False
+    assert await laid(store, ControlKind.STORM) == [present]
+
+
 async def test_a_storm_that_is_laid_counts_all_of_its_alerts(store: Store) -> None:
     """Also those from before an earlier one was lifted."""
     await begin(store, 50, 40, 30, 20)

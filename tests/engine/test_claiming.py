@@ -131,3 +131,4 @@ async def test_schedules_whose_time_has_come_are_begun_with_what_is_due(store: S
     assert due is not None
     assert NOW < due <= NOW + 60
     assert [each.run.rule for each in taken.stories] == ["tidy"]
+    assert not taken.begin, "what is proposed here is claimed here, and not begun a second time"

@@ -456,6 +456,16 @@ async def test_an_end_wakes_whoever_waited_for_its_target_its_lock_or_its_place(
     assert await woken(store, ending(at_work, State.CANCELLED), rule(folder)) == (True, {run(n).id for n in (2, 3, 5)})
 
 
+async def test_an_unknown_run_that_is_settled_wakes_who_waited_for_its_target(store: Store, folder: Path) -> None:
+    """It had given its place back long ago."""
+    unknown = story(1, state=State.UNKNOWN, due_at=None)
+    await put(
+        store, unknown, story(2, reason=Reason.BUSY, target=None, due_at=None), story(3, reason=Reason.MAX_RUNNING)
+    )
+    await store.transact(lambda tx: tx.claim("other", NOW, NOW + 600, 10))
+    assert await woken(store, ending(unknown, State.FAILED), rule(folder)) == (True, {run(2).id})
+
+
 async def test_a_run_that_only_gives_its_place_back_wakes_who_waits_for_that(store: Store, folder: Path) -> None:
     """It is asked about its next rung, or has become unknown: it is open yet."""
     at_work = story(1, state=State.RUNNING, due_at=None)

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-import time
 import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,6 +18,7 @@ sys.path.insert(0, str(HERE))
 from scope import SCOPE, TESTS  # noqa: E402
 
 GOAL = 0.9
+RESULTS = ROOT / ".mutation"  # a line for each mutant
 PAGE = ROOT / "docs" / "mutation.md"
 DEAD = {"killed", "timeout"}
 
@@ -27,7 +26,7 @@ HEAD = """# Mutation testing
 
 `make mutation` changes the code of guards, claims and transitions, one small thing at a time, and runs the tests that run the
 changed lines: a change that no test notices is a hole in the tests, or code that isn't needed. It writes this page. It is no
-part of `make test`: it takes {minutes} minutes on two cores.
+part of `make test`: it takes some ten minutes on two cores.
 
 What is changed: conditions are turned round, forced, moved by one, and a part of them left out; calls, second assignments,
 `raise` and arguments given by name are left out; members of sets and of tables are left out, and members of enums exchanged
@@ -35,8 +34,9 @@ for the next; numbers and truths are changed, sums turned into differences; an a
 turned round, moved by one or made always true, `AND` and `OR` exchanged, orders reversed. What is not: prose, types,
 docstrings, decorators; and the columns and tables that SQL names.
 
-A mutant is killed when a test fails or hangs. For one function, the tests that run the changed statement are run for at most
-ten seconds, the likeliest killers first; what a module does when it is imported has a process, and a few tests, of its own.
+A mutant is killed when a test fails or hangs. Only the tests that go at this code by itself are run, and not those of the whole
+engine: the ones that run the changed statement, for at most ten seconds, the likeliest killers first. What a module does when it
+is imported has a process, and a few tests, of its own. A run without a change has to pass first, for each file in both ways.
 The tool is `tests/mutation/`, some 400 lines: mutmut 3.8 changes functions only, so neither the table of transitions, nor
 properties, nor SQL in constants, and has no operator for SQL; cosmic-ray 8.7 starts pytest anew for each of its mutants, a
 quarter of which change types.
@@ -45,25 +45,24 @@ quarter of which change types.
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run, and write the page if everything was run."""
-    with tempfile.TemporaryDirectory() as folder:
-        results = Path(folder) / "results"
-        began = time.monotonic()
+    """Run, and write the page if everything was run; `--page` writes it anew from what was found the last time."""
+    if list(arguments) != ["--page"]:
         paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
         code = subprocess.run(
             [
                 sys.executable, "-m", "pytest", "-q", "-p", "mutation.plugin", "-p", "no:cacheprovider",
-                "-m", "not slow", f"--mutation-results={results}", *arguments, *TESTS,
+                "-m", "not slow", f"--mutation-results={RESULTS}", *arguments, *TESTS,
             ],
             cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, check=False,
         ).returncode  # fmt: skip
         if code not in {0, 5}:  # 5: pytest itself has run no test, for the plug-in did
             return code
-        found = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    found = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+    found.sort(key=lambda each: (list(SCOPE).index(each["file"]), each["line"]))
     dead = sum(each["end"] in DEAD for each in found)
     print(f"{dead} of {len(found)} killed: {dead / len(found):.1%}")
-    if not arguments:
-        PAGE.write_text(page(found, why(), (time.monotonic() - began) / 60), encoding="utf-8")
+    if {each["file"] for each in found} == set(SCOPE):
+        PAGE.write_text(page(found, why()), encoding="utf-8")
     return 0 if dead >= GOAL * len(found) else 1
 
 
@@ -73,7 +72,7 @@ def why() -> Mapping[str, str]:
     return {key: group["because"] for group in told["group"] for key in group["mutants"]}
 
 
-def page(found: Sequence[Mapping[str, Any]], reasons: Mapping[str, str], minutes: float) -> str:
+def page(found: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> str:
     """Write the page: the figures, then each survivor under why it survives."""
     lines = ["| file | mutants | killed | of them hung | survived | |", "|---|---|---|---|---|---|"]
     for file in (*SCOPE, ""):
@@ -97,7 +96,7 @@ def page(found: Sequence[Mapping[str, Any]], reasons: Mapping[str, str], minutes
             for each in alive[reason]
         ]
         lines.append("")
-    return HEAD.format(minutes=round(minutes)) + "\n".join(lines)
+    return HEAD + "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from samples import NOW, episode, event, put, run, story
+from samples import NOW, admitted, episode, event, put, run, story
 
 from remediator.errors import StaleLease
-from remediator.model.books import Question
+from remediator.model.books import Ending, Question
 from remediator.model.identity import id_floor
 from remediator.model.run import Mode, Origin, Phase, Priority, Reason, Run, State, Step, StepState
 from remediator.model.story import Story
@@ -416,6 +416,13 @@ async def test_a_lock_is_held_by_an_open_run_in_the_books_that_see_it(store: Sto
         return (await store.view(lambda tx: tx.books(Question("me", "restart", "x", lock=lock)))).lock_holder
 
     assert [await holder(lock) for lock in ("db", "other", None)] == [None, run(2).id, None]
+
+
+async def test_a_run_that_is_still_at_work_is_no_ending(store: Store) -> None:
+    """However new it is."""
+    at_work = {"state": State.RUNNING, "admitted_at": NOW + 50, "started_at": NOW + 50, "due_at": None}
+    await put(store, admitted(1, NOW), story(2, target="app1", **at_work))
+    assert (await store.view(lambda tx: tx.books(Question("me", "restart", "app1")))).last == Ending(NOW + 1, good=True)
 
 
 async def test_decisions_without_a_run_belong_to_no_runs_list(store: Store) -> None:

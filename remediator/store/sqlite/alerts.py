@@ -112,7 +112,10 @@ class AlertRows(Rows):
         if oldest is None or (after is not None and oldest[0] <= after):
             return None
         seen: set[str] = set()  # a walk back by id meets each alert's newest episode first, and ends with the span
-        rows = self.connection.execute("SELECT fingerprint, first_seen FROM episodes ORDER BY id DESC")
+        # One that was over when we first heard of it has not begun here.
+        rows = self.connection.execute(
+            "SELECT fingerprint, first_seen FROM episodes WHERE ended_at IS NULL OR ended_at > first_seen ORDER BY id DESC"
+        )
         for fingerprint, first_seen in rows:
             if after is not None and first_seen <= after:
                 break

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from remediator.errors import StaleLease
 from remediator.model.alert import Episode
 from remediator.model.identity import id_floor
-from remediator.model.run import Priority, Reason, Run, State, Step
+from remediator.model.run import Book, Priority, Reason, Run, State, Step
 from remediator.model.story import Story, stand_in
 from remediator.model.time import Timestamp
 from remediator.store.protocol import REPORT_TIMER, OpenRun, RunFilter, Watch
@@ -108,6 +108,12 @@ class RunRows(BookRows, HistoryRows):
         await self.append(story.events)
 
     def _save_steps(self, story: Story) -> None:
+        forgotten = story.touched - {step.key for step in story.steps}
+        for rung, phase, position, item in forgotten:
+            self.connection.execute(
+                "DELETE FROM steps WHERE run = ? AND rung = ? AND phase = ? AND position = ? AND item = ?",
+                (story.run.id, rung, phase, position, item),
+            )
         rows = [
             (story.run.id, step.rung, step.phase, step.position, step.item, _encode(step).decode())
             for step in story.steps
@@ -172,8 +178,10 @@ class RunRows(BookRows, HistoryRows):
     async def wake_held(self, now: Timestamp) -> None:
         self.connection.execute(
             "UPDATE runs SET due_at = ? WHERE worker IS NULL AND ended_at IS NULL "
-            "AND (reason IN (?, ?, ?) OR due_at IS NULL OR state != 'waiting' OR origin = 'revert')",
-            (now, Reason.PAUSED, Reason.BREAKER, Reason.STORM),
+            # One whose end is decided keeps its reason under a pause.
+            "AND (body ->> 'paused_since' IS NOT NULL OR reason IN (?, ?) OR due_at IS NULL OR state != 'waiting' "
+            "OR origin = 'revert')",
+            (now, Reason.BREAKER, Reason.STORM),
         )
 
     async def wake_waiting(self, closed: Run, place_free: bool, now: Timestamp) -> int:
@@ -182,12 +190,12 @@ class RunRows(BookRows, HistoryRows):
             "(reason = 'busy' AND rule = ? AND id != ?) OR (reason = 'lock' AND ?)) AND reason IN ('busy', 'lock')",
             (now, closed.rule, closed.id, closed.lock is not None),
         ).rowcount
-        if place_free:
+        for book in Book if place_free else ():  # whether the place is one of theirs too, each sees by its own books
             woken += self.connection.execute(
                 "UPDATE runs SET due_at = ? WHERE id = (SELECT id FROM runs WHERE worker IS NULL AND ended_at IS NULL "
-                "AND state = 'waiting' AND reason = 'max_running' AND (due_at IS NULL OR due_at > ?) "
+                "AND state = 'waiting' AND reason = 'max_running' AND book = ? AND (due_at IS NULL OR due_at > ?) "
                 "ORDER BY priority, id LIMIT 1)",
-                (now, now),
+                (now, book, now),
             ).rowcount
         return woken
 
