@@ -32,7 +32,11 @@ async def admit(tx: Transaction, story: Story, rule: Rule, around: Surroundings)
         books = await tx.books(case.question)
         rung = _starting_rung(rule, books, around)
         if rung >= len(rule.rungs):
-            return _past_the_last(story, rule, rung), False
+            stormy = guard.storm(case, books, now)  # which tells nobody of each run
+            if stormy is None:
+                return _past_the_last(story, rule, rung), False
+            story, effect = refuse(story, rule, stormy, now)
+            return story, effect is not None
         if rung != run.rung:
             return story.forget(Phase.STEPS).with_run(rung=rung, reads_ahead=False, approved_hash=None), False
         plan = render_plan(rule, rung, scope, standing.hosts)
@@ -45,6 +49,7 @@ async def admit(tx: Transaction, story: Story, rule: Rule, around: Surroundings)
     if refusal is not None:
         story, effect = refuse(story, rule, refusal, now)
         return story, effect is not None
+    story = story.with_run(refused_since=None)  # a refusal that comes after this is another one
     if run.mode is Mode.APPROVE and run.approved_hash != story.run.plan_hash:
         if rule.rungs[rung].leading and not run.reads_ahead:
             return story.with_run(reads_ahead=True), False  # so that the plan that is shown is whole
@@ -61,8 +66,8 @@ async def admit(tx: Transaction, story: Story, rule: Rule, around: Surroundings)
 def _begin(story: Story, lock: str | None, around: Surroundings) -> Story:
     run, now = story.run, around.now
     told = story.with_run(
-        admitted_at=now, lock=lock, phase=Phase.STEPS, refused_since=None, due_at=None, reads_ahead=False,
-        approved_hash=None, paused_for=0.0,
+        admitted_at=now, lock=lock, phase=Phase.STEPS, due_at=None, reads_ahead=False, approved_hash=None,
+        paused_for=0.0,
     ).tell(
         EventKind.ADMITTED, now, rule=run.rule, rule_hash=run.rule_hash, target=run.target, mode=run.mode, lock=lock,
         plan_hash=run.plan_hash, rung=run.rung, approved=run.approved_hash is not None,

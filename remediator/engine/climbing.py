@@ -7,7 +7,7 @@ from remediator.engine.moves import Move, Rest, Surroundings, end, in_time, scop
 from remediator.engine.plan import hash_plan, render_plan
 from remediator.engine.waiting import read_ahead
 from remediator.execute import Call, Failed, Interrupted, Wait
-from remediator.model.run import EventKind, Mode, Phase, Reason, State
+from remediator.model.run import EventKind, Mode, Phase, Reason, State, lowest
 from remediator.model.story import Story
 from remediator.rules.rule import Rule
 from remediator.rules.templates import TemplateError, UnsafeValue
@@ -18,7 +18,8 @@ def climb(story: Story, rule: Rule, around: Surroundings, because: str) -> Story
     now, number = around.now, story.run.rung + 1
     if number >= len(rule.rungs):
         return end(story, rule, State.FAILED, (Reason.LADDER, f"the last rung did not help: {because}"))
-    mode = around.standing.mode_in_force(rule, number, story.run.target, around.controls, now)
+    in_force = around.standing.mode_in_force(rule, number, story.run.target, around.controls, now)
+    mode = lowest(in_force, story.run.mode)  # since it began it may only fall
     if mode in {Mode.OFF, Mode.DRY_RUN}:
         words = f"rung {number} did not help ({because}), and on rung {number + 1} the mode in force is `{mode}`"
         return end(story, rule, State.FAILED, (Reason.LADDER, words))

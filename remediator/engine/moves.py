@@ -131,8 +131,8 @@ def by(ordered: Control) -> str:
 def held(story: Story, around: Surroundings) -> tuple[Story, bool]:
     """Hold a run under a pause: nothing starts, and what was started has ended by now.
 
-    The time that a pause takes is nobody's delay: neither the deadline nor the verification's span runs meanwhile, and
-    what was seen to hold before proves nothing after.
+    The time that a pause takes is nobody's delay: neither the deadline, nor the verification's span, nor patience runs
+    meanwhile, and what was seen to hold before proves nothing after.
     """
     run, now = story.run, around.now
     for control in around.controls if run.origin is not Origin.NOTICE else ():
@@ -145,10 +145,12 @@ def held(story: Story, around: Surroundings) -> tuple[Story, bool]:
     if run.paused_since is None:
         return story, False
     span = now - run.paused_since
-    later = {
-        name: None if at is None else at + span
-        for name, at in (("verify_since", run.verify_since), ("ask_until", run.ask_until))
-    }
+    spans = (
+        ("verify_since", run.verify_since),
+        ("ask_until", run.ask_until),
+        ("refused_since", run.refused_since),
+    )
+    later = {name: None if at is None else at + span for name, at in spans}
     asked = run.state is State.AWAITING_APPROVAL  # that time is counted whole, when the answer is there
     paused_for = run.paused_for + (0.0 if asked else span)
     return story.with_run(paused_since=None, paused_for=paused_for, **later), False

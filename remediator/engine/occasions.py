@@ -22,6 +22,10 @@ from remediator.store.protocol import RunFilter, Transaction
 class NotProposed(RemediatorError):
     """Nothing was proposed, and why."""
 
+    def __init__(self, message: str, run: str | None = None) -> None:
+        super().__init__(message)
+        self.run = run  # that is open already
+
 
 class Occasion(msgspec.Struct, frozen=True):
     """What begins a run in an alert's place."""
@@ -59,12 +63,13 @@ async def propose(tx: Transaction, rule: Rule, occasion: Occasion, standing: Sta
     if target is not None:
         there = await tx.open_run(rule.name, target, drill=drill)
         if there is not None:
-            raise NotProposed(f"run {there.id} of {rule.name} on {target} is open already")
+            raise NotProposed(f"run {there.id} of {rule.name} on {target} is open already", there.id)
     elif occasion.origin is Origin.SCHEDULE:  # else they would pile up under a pause, and all be done after it
         waiting = await tx.runs(RunFilter(rule=rule.name, state=State.WAITING, open_only=True))
         unnamed = next((run for run in waiting if run.origin is Origin.SCHEDULE and run.target is None), None)
         if unnamed is not None:
-            raise NotProposed(f"run {unnamed.id} of {rule.name} waits already, and its target is not known yet")
+            words = f"run {unnamed.id} of {rule.name} waits already, and its target is not known yet"
+            raise NotProposed(words, unnamed.id)
     story = Story(run=replace(run, priority=priority, target=target), alert=stand_in(run)).tell(
         EventKind.PROPOSED, now, rule=rule.name, rule_hash=rule.hash, target=target, mode=mode, priority=priority,
         origin=occasion.origin, drill=drill, author=occasion.author, given_reason=occasion.reason, labels=occasion.given,

@@ -19,6 +19,7 @@ _log = structlog.get_logger("remediator")
 
 _SCHEDULE = "schedule:"
 _GRACE: Seconds = 60.0  # a time that is later than that has been missed: cron begins nothing for it, nor do we
+_SHORTLY: Seconds = 1.0
 _AT_ONCE = 500  # alerts that a storm had stopped, in one transaction
 
 
@@ -51,23 +52,25 @@ async def _scheduled(tx: Transaction, desk: Desk, timer: Timer, taken: Taken) ->
     """Begin a run at its time, once; a time that went by while nobody looked is recorded as missed."""
     now, name = taken.now, timer.name.removeprefix(_SCHEDULE)
     rule = desk.rules.by_name.get(name)
-    if rule is None or rule.schedule is None:
-        await tx.drop_timer(timer.name)
+    if (
+        rule is None or rule.schedule is None
+    ):  # kept with rules that are about to be in force, which drop what is not theirs
+        await tx.set_timer(Timer(timer.name, now + _SHORTLY, timer.about))
         return
-    missed = None
+    missed: NotProposed | None = None
     if now - timer.due_at > _GRACE:
-        missed = "nothing was running then"
+        missed = NotProposed("nothing was running then")
     else:
         try:
             story = await propose(tx, rule, Occasion(Origin.SCHEDULE), desk.standing, now)
         except NotProposed as error:
-            missed = str(error)
+            missed = error
         else:
             taken.stories.append(story)
             taken.due = True
     if missed is not None:
-        data = {"rule": name, "time": format_rfc3339(timer.due_at), "because": missed}
-        event = Event(at=now, kind=EventKind.MISSED, run=None, data=data)
+        data = {"rule": name, "time": format_rfc3339(timer.due_at), "because": str(missed)}
+        event = Event(at=now, kind=EventKind.MISSED, run=missed.run, data=data)
         taken.events.append(event)
         await tx.append([event])
     await _set(tx, timer, rule, now)

@@ -99,7 +99,7 @@ def test_asking_about_a_plan_that_has_changed_says_so_and_forgets_the_approval()
     asked = ask(story(1, rung=1, plan_hash="p2", approved_hash="p1"), rule(), NOW)
     assert asked.run.approved_hash is None
     assert asked.run.because == (
-        "the plan has changed since it was approved; 1 of whoever may operate the daemon may approve "
+        "the plan has changed since it was approved; whoever may operate the daemon may approve "
         f"till {UNTIL}: `remediator approve {run(1).id}`"
     )
 
@@ -165,7 +165,7 @@ def test_while_nobody_has_answered_it_goes_on_saying_why_it_asks() -> None:
     resumed, _ = after(paused)
     assert resumed.run.reason is Reason.APPROVAL
     assert resumed.run.because == (
-        f"1 of whoever may operate the daemon may approve till 2026-11-18T11:22:40.000Z: `remediator approve {run(1).id}`"
+        f"whoever may operate the daemon may approve till 2026-11-18T11:22:40.000Z: `remediator approve {run(1).id}`"
     )
     assert resumed.run.due_at == ASKED + TIMEOUT + 60
 

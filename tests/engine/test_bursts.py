@@ -67,7 +67,13 @@ async def test_one_failure_too_many_opens_the_breaker_of_its_rule(store: Store) 
         control.id, ControlKind.BREAKER, NOW, "remediator", reason, rule="restart", book=Book.LIVE, until=NOW + 900
     )
     assert told == [
-        Notice("breaker", f"{reason}: the breaker is open, look, then close it", run(2, **FAILED), confidential=True)
+        Notice(
+            "breaker",
+            f"{reason}: the breaker is open, look, then close it with "
+            f"`remediator resume --control {control.id} --reason …`",
+            run(2, **FAILED),
+            confidential=True,
+        )
     ]
     assert await opened(store, rule(Breaker(2, 600, reset=900))) == []
 

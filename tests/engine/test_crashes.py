@@ -204,9 +204,11 @@ rules:
     transact, lost = stage.store.transact, []
 
     async def lossy(script):  # type: ignore[no-untyped-def]
+        stage.holding = 0
         result = await transact(script)
         if not lost and isinstance(result, tuple) and any(isinstance(each, Call) for each in result):
             lost.append(result)
+            stage.holding = 1  # the worker waits before it tries again
             raise StoreError("the connection was lost in COMMIT")
         return result
 

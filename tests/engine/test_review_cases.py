@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from stage import Stage
+from stage import START, Stage
 
 from remediator.actions.protocol import Outcome, Result
 from remediator.engine import controls
 from remediator.engine.occasions import Occasion
-from remediator.model.run import Origin
+from remediator.model.run import Mode, Origin
+from remediator.rules.cron import Schedule
 from remediator.rules.standing import Storm
+from remediator.store.protocol import Script
 
 FACTS = """
 rules:
@@ -77,6 +80,9 @@ rules:
     guard: {cooldown: 0s}
     steps: [{uses: test.write, with: {says: '{{ labels.app }}'}}]
 """
+
+
+STEPS = "steps: [{uses: test.write, with: {says: '{{ labels.app }}'}}]"
 
 
 def mend(more: str = "") -> str:
@@ -214,3 +220,127 @@ async def test_a_revert_that_fails_opens_no_breaker(stage: Stage) -> None:
     assert await stage.states() == [("failed", "step"), ("failed", "step")]
     laid = await stage.store.view(lambda tx: tx.controls(stage.clock.now()))
     assert laid == []
+
+
+PATIENT = """
+rules:
+  - name: mend
+    summary: Mend what is down.
+    match: '{alertname="Down"}'
+    target: app
+    mode: MODE
+    guard: {cooldown: 0s, patience: 10m, unless_firing: ['{alertname="Network"}']}
+    steps: [{uses: test.write}]
+"""
+
+
+async def test_patience_begins_anew_with_a_refusal_that_comes_after_the_first_has_cleared(stage: Stage) -> None:
+    """A person was asked in between: what had been refused before is over."""
+    await stage.rules(PATIENT.replace("MODE", "approve"))
+    await stage.fires("Network")
+    await stage.fires()
+    await stage.passes(300)
+    await stage.resolves("Network")
+    await stage.passes(600)
+    run = await stage.run()
+    assert run["state"] == "awaiting_approval"
+    stage.clock.time += 1
+    await stage.fires("Network")
+    await controls.approve(stage.engine, run["id"], run["plan_hash"], "ann", "")
+    await stage.passes(60)
+    assert await stage.states() == [("waiting", "unless_firing")]
+
+
+async def test_a_pause_uses_up_no_patience(stage: Stage) -> None:
+    """On resume it waits for as long as was left."""
+    await stage.rules(PATIENT.replace("MODE", "auto"))
+    await stage.fires("Network")
+    await stage.fires()
+    await stage.passes(300)
+    await controls.pause(stage.engine, "ann", "look", rule=None, target=None, span=None)
+    await stage.passes(3600)
+    await controls.resume(stage.engine, "ann", "fine", rule=None, target=None)
+    await stage.passes(60)
+    assert await stage.states() == [("waiting", "unless_firing")]
+    await stage.passes(300)
+    assert await stage.states() == [("blocked", "unless_firing")]
+
+
+LADDER = """
+rules:
+  - name: mend
+    summary: Mend what is down.
+    match: '{alertname="Down"}'
+    target: app
+    ladder:
+      - {steps: [{uses: test.write, with: {says: one}}], verify: {within: 1m, checks: [{uses: test.check, expect: 'false'}]}}
+      - {steps: [{uses: test.write, with: {says: two}}]}
+"""
+
+
+async def test_a_run_that_asked_for_its_first_rung_asks_for_its_next_though_the_mode_has_risen(stage: Stage) -> None:
+    """Once it has begun, the mode may only fall."""
+    await stage.rules(LADDER, mode=Mode.APPROVE)
+    await stage.fires()
+    run = await stage.run()
+    await controls.approve(stage.engine, run["id"], run["plan_hash"], "ann", "")
+    await stage.settle()
+    await stage.rules(LADDER, mode=Mode.AUTO)
+    await stage.passes(120)
+    assert stage.calls[0] == ("test.write", "one")
+    assert ("test.write", "two") not in stage.calls
+
+
+async def test_in_a_storm_nobody_is_told_of_each_target_that_has_come_back_past_its_last_rung(stage: Stage) -> None:
+    """Nothing is done for them either way, and a storm gives one notice."""
+    steps = "ladder: [{steps: [{uses: test.write}]}]\n    on_failure: [{uses: test.notify}]"
+    await stage.rules(mend().replace(STEPS, steps), storm=Storm(alerts=4, per=60.0, hold=60.0))
+    apps = [f"a{n}" for n in range(5)]
+    for app in apps:
+        await stage.fires(app=app)
+        await stage.passes(60)
+        await stage.resolves(app=app)
+    await stage.passes(60)
+    await stage.notify(*(stage.alert(app=app) for app in apps))
+    assert (await stage.states())[5:] == [("blocked", "storm")] * 5
+    assert stage.used("test.notify") == 0
+
+
+SECRET = CLOCK.replace("facts: [{id: where, uses: test.probe}]", "confidential: true").replace(
+    "{{ facts.where.disk }}", "x"
+)
+
+
+async def test_a_missed_time_of_a_schedule_names_the_run_that_was_open(stage: Stage) -> None:
+    """By it a viewer is kept from what is confidential: the words name the target."""
+    stage.blocked["test.write"] = asyncio.Event()
+    await stage.rules(SECRET)
+    await stage.passes(1200)
+    (run,) = await stage.runs()
+    events = await stage.store.view(lambda tx: tx.events(0, 1000))
+    missed = [event for event in events if event.kind == "schedule.missed"]
+    assert missed
+    assert {event.run for event in missed} == {run["id"]}
+
+
+async def test_a_schedule_that_is_due_while_its_rules_are_being_put_in_force_is_not_lost(stage: Stage) -> None:
+    """Its timer is kept a moment before the desk knows the rule."""
+    due = Schedule.of("*/10 * * * *").next_after(START)
+    assert due is not None
+    transact = stage.store.transact
+
+    async def slowly(script: Script[Any]) -> Any:
+        """Commit just before the time has come, and answer after it; others go on in between."""
+        stage.store.transact = transact  # type: ignore[method-assign]
+        stage.clock.time = due - 0.5
+        kept = await transact(script)
+        stage.clock.time = due
+        stage.engine.look()
+        await stage.settle()
+        return kept
+
+    stage.store.transact = slowly  # type: ignore[method-assign]
+    await stage.rules(CLOCK)
+    stage.outcomes["test.probe"] = [{"disk": "sda"}]
+    await stage.passes(5)
+    assert stage.used("test.write") == 1

@@ -37,9 +37,10 @@ docstrings, decorators; and the columns and tables that SQL names.
 A mutant is killed when a test fails or hangs. Only the tests that go at this code by itself are run, and not those of the whole
 engine: the ones that run the changed statement, for at most ten seconds, the likeliest killers first. What a module does when it
 is imported has a process, and a few tests, of its own. A run without a change has to pass first, for each file in both ways.
-The tool is `tests/mutation/`, some 400 lines: mutmut 3.8 changes functions only, so neither the table of transitions, nor
-properties, nor SQL in constants, and has no operator for SQL; cosmic-ray 8.7 starts pytest anew for each of its mutants, a
-quarter of which change types.
+Some changes die of themselves, such as an argument left out that has no default: the share is no measure of the tests beside
+another tool's. The tool is our own, `tests/mutation/`: mutmut 3.8 changes functions only, so neither the table of transitions,
+nor properties, nor SQL in constants, and has no operator for SQL; cosmic-ray 8.7 starts pytest anew for each of its mutants, a
+quarter of which change types. Why a survivor survives is written in `tests/mutation/survivors.toml`.
 
 """
 

@@ -149,7 +149,8 @@ def expected(past: Past, ask: Asked) -> Answer:
     since = question.episodes_since
     holders = [each.id for each in seen if each.open and each.lock and each.lock == question.lock]
     line = [each for each in counted if each.state is State.WAITING and each.reason is Reason.MAX_RUNNING]
-    begun = {each.fingerprint: each.first_seen for each in past.episodes}
+    fired = [each for each in past.episodes if each.ended_at is None or each.ended_at > each.first_seen]
+    begun = {each.fingerprint: each.first_seen for each in fired}
     begins = sorted(at for at in begun.values() if ask.after is None or at > ask.after)
     failed = [each for each in counted if ask.failures_of in {None, each.rule} and each.failed_at is not None]
     return Answer(

@@ -199,7 +199,7 @@ async def test_lifting_a_control_wakes_all_that_it_may_have_held(store: Store) -
     """Those that it names as their reason, what has begun, reverts, and whatever nobody else would wake."""
     await put(
         store,
-        story(1, reason=Reason.PAUSED, due_at=LATER),
+        story(1, reason=Reason.PAUSED, paused_since=NOW, due_at=LATER),
         story(2, reason=Reason.BREAKER, due_at=LATER),
         story(3, reason=Reason.STORM, due_at=LATER),
         story(4, reason=Reason.BUSY, due_at=None),

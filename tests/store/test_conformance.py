@@ -301,7 +301,7 @@ async def test_open_episodes_are_counted_by_alert(store: Store) -> None:
 async def test_it_is_known_since_when_so_many_distinct_alerts_have_begun(store: Store) -> None:
     """An alert that flaps counts once, by its newest episode."""
     begun = [(1, "a"), (2, "b"), (3, "a"), (5, "a"), (7, "c")]
-    episodes = [episode(n, fingerprint=name, first_seen=NOW + n, ended_at=NOW + n) for n, name in begun]
+    episodes = [episode(n, fingerprint=name, first_seen=NOW + n, ended_at=NOW + n + 1) for n, name in begun]
     await store.transact(lambda tx: tx.save_episodes(episodes, [], []))
 
     async def at(newest: int, after: float | None) -> float | None:

@@ -40,7 +40,7 @@ async def test_what_a_control_may_have_held_is_looked_at_again(store: Store) -> 
     await put(
         store,
         story(1, reason=Reason.FOR, due_at=later),
-        story(2, reason=Reason.PAUSED, due_at=later),
+        story(2, reason=Reason.PAUSED, paused_since=NOW, due_at=later),
         story(3, reason=Reason.BREAKER, due_at=later),
         story(4, reason=Reason.APPROVAL, state=State.AWAITING_APPROVAL, due_at=later),
         story(5, reason=Reason.REVERT, origin=Origin.REVERT, due_at=later),
