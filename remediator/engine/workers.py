@@ -163,10 +163,10 @@ class Workers:
 
     async def _conclude(self, story: Story, rule: Rule, call: Call, outcome: Outcome) -> Story:
         """Record what a step came to; its `expect` may speak of all alerts of the run."""
+        now = self._clock.now()  # before the store is asked, which may take its time: a fact is as old as its answer
         alerts: Sequence[Episode] = ()
         if needs_alerts(rule, self._desk.standing):
             alerts = await self._view(lambda tx: tx.alerts_of(story.run.reverts or story.run.id))
-        now = self._clock.now()
         if story.run.given is not None and not alerts:
             alerts = (story.alert,)
         scope = scope_of(story, rule, Surroundings(now=now, standing=self._desk.standing, alerts=alerts))
@@ -213,7 +213,9 @@ class Workers:
             await asyncio.gather(task, return_exceptions=True)
             raise
         finally:
-            del self._at_work[story.run.id]
+            # One that was frozen past its lease may have the run in hand a second time by now.
+            if self._at_work.get(story.run.id) is task:
+                del self._at_work[story.run.id]
 
     def interrupt(self, run_id: str) -> None:
         """End the action of a run that is at work here, after its cancellation has been laid."""

@@ -108,7 +108,10 @@ class Transaction(Protocol):
         """Count these alerts' open episodes."""
 
     async def begun_at(self, newest: int, after: Timestamp | None) -> Timestamp | None:
-        """Say when the so-many-th newest of the distinct alerts that began after then was first seen (1: the newest)."""
+        """Say when the so-many-th newest of the distinct alerts that began after then was first seen (1: the newest).
+
+        One that was over when it was first heard of has not begun.
+        """
 
     async def firing(self, name: str | None = None) -> Sequence[Episode]:
         """Give the episodes that are open, of one alert name or all."""
@@ -202,7 +205,10 @@ class Transaction(Protocol):
         """Make due all that a control holds: under a pause, or an open run that rests for other reasons."""
 
     async def wake_waiting(self, closed: Run, place_free: bool, now: Timestamp) -> int:
-        """Make due what waited for this run: its rule and target, its lock, and its place. Gives how many."""
+        """Make due what waited for this run: its rule and target, its lock, and its place. Gives how many.
+
+        A place wakes one run of each of the books: whose it is depends on what each of them sees.
+        """
 
     async def next_due(self) -> Timestamp | None:
         """Say when the next run that nobody holds, or the next timer of the engine's, is due."""

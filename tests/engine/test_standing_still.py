@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from stage import Stage
 
+from remediator.errors import StoreError
 from remediator.model.alert import Notification
 from remediator.model.identity import new_id
 from remediator.rules.standing import Storm
@@ -72,3 +73,20 @@ async def test_p3_a_step_does_not_begin_once_its_lease_has_run_out(
     await stage.passes(stage.standing.lease)
     assert await stage.states() == [("unknown", "interrupted")]
     assert stage.used("test.write") == 0
+
+
+async def test_p4_facts_grow_old_while_the_store_is_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are as old as their answer, not as its record: nothing is decided by what was true a minute ago."""
+    facts = "facts: [{id: up, uses: test.probe, with: {says: '{{ alerts | length }}'}}]"
+    await stage.rules(rule().replace("    steps:", f"    {facts}\n    steps:"))
+
+    async def away(script: Script[Any]) -> Any:
+        raise StoreError("the store is away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(stage.store, "view", away)
+        await stage.fires(app="a")
+        await stage.passes(60)
+        assert (stage.used("test.probe"), stage.used("test.write")) == (1, 0)
+    await stage.passes(1)
+    assert (stage.used("test.probe"), stage.used("test.write")) == (2, 1)
