@@ -65,6 +65,7 @@ class VirtualClock:
     def __init__(self) -> None:
         self.time = START
         self.parked: dict[asyncio.Future[None], float] = {}
+        self.sleepers: set[asyncio.Task[None] | None] = set()  # tasks that wait here
 
     def now(self) -> float:
         """Give the present instant."""
@@ -76,12 +77,14 @@ class VirtualClock:
             return
         timer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.parked[timer] = self.time + seconds
+        self.sleepers.add(sleeper := asyncio.current_task())
         waiting = asyncio.ensure_future(event.wait())
         try:
             await asyncio.wait({timer, waiting}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
             self.parked.pop(timer, None)
+            self.sleepers.discard(sleeper)
             timer.cancel()
 
 
@@ -170,9 +173,8 @@ class Stage:
         calm = 0
         while calm < 25:
             await asyncio.sleep(0)
-            busy = (
-                len(self.engine.workers.tasks) > self.holding
-            )  # workers that do not wait for an action that the test holds
+            # workers that wait neither for an action that the test holds nor, as while the store is away, for time to pass
+            busy = len(self.engine.workers.tasks - self.clock.sleepers) > self.holding
             waiting = not self.engine.reception.idle or self.engine.workers.looking or len(self.clock.parked) < 3
             calm = 0 if busy or waiting else calm + 1
             assert self._work is not None
