@@ -46,7 +46,7 @@ debian: # what the tests need and PyPI hasn't
 lock: ## pin the dependencies anew
 	$(PYTHON) -m pip install --quiet uv
 	$(PYTHON) -m uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url -q -o requirements.lock
-	$(PYTHON) -m uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header --no-emit-index-url -q -o requirements-dev.lock
+	$(PYTHON) -m uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-header --no-emit-index-url -q -o requirements-dev.lock
 
 clean: ## remove the environment and what runs left behind
 	rm -rf $(VENV) .mutation .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

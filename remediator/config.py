@@ -1,7 +1,6 @@
 """The configuration, `remediator.yml`: its shape, its defaults, where it is looked for, and what it resolves to.
 
-A model here holds what this release can do. What the contract names and this release lacks is refused as not yet there,
-so that nothing in the file is ever silently without effect.
+Unknown keys are refused, so that nothing in the file is ever silently without effect.
 """
 
 from __future__ import annotations
@@ -20,8 +19,16 @@ from remediator.document import Document, Fault, nearest, not_json, read_documen
 from remediator.errors import ConfigurationError
 from remediator.forms import Duration, Form, LimitSpan, LimitText, faults_of, parse_limit, schema_of, wrong_type
 from remediator.forms.access import Access
+from remediator.forms.fly import Fly
 from remediator.forms.guards import BlastRadiusForm, BreakerForm, Count, ModeEntryForm, ModeWord, StormForm
+from remediator.forms.kubernetes import Kubernetes
 from remediator.forms.notices import Notices, Report
+from remediator.forms.notify import Notify
+from remediator.forms.pagerduty import PagerDuty
+from remediator.forms.postgres import Postgres
+from remediator.forms.section import HttpUrl, SecretName, Section
+from remediator.forms.slack import Slack
+from remediator.forms.ssh import Ssh
 from remediator.intervals import IntervalForm
 from remediator.model.time import Seconds
 
@@ -29,8 +36,6 @@ DEFAULT_FILE = "remediator.yml"
 MEBIBYTE = 1024 * 1024
 
 STALE_AFTER: Seconds = 18_000.0
-
-NOT_YET = frozenset({"ssh", "fly", "kubernetes", "postgres", "pagerduty", "slack", "notify"})
 
 
 class Address(NamedTuple):
@@ -98,21 +103,6 @@ Size: TypeAlias = Annotated[
 ]
 
 
-def _http_url(text: str) -> str:
-    if not re.match(r"https?://[^\s/]", text):
-        raise ValueError("expected a URL that begins with http:// or https://")
-    return text.rstrip("/")
-
-
-HttpUrl: TypeAlias = Annotated[str, AfterValidator(_http_url)]
-
-
-class SecretName(Form):
-    """`{secret: NAME}`."""
-
-    secret: str = Field(description="A name under `secrets`.")
-
-
 class SecretSource(Form):
     """Where the value of one secret is read from, each time that it is needed."""
 
@@ -168,13 +158,13 @@ class DaemonGuard(Form):
         return tuple(parse_limit(text) for text in ([self.limit] if isinstance(self.limit, str) else self.limit))
 
 
-class Prometheus(Form):
+class Prometheus(Section):
     """The Prometheus that `prometheus.query` asks."""
 
     url: HttpUrl = Field(description="Where `prometheus.query` asks.")
 
 
-class Alertmanager(Form):
+class Alertmanager(Section):
     """The Alertmanager whose API is asked what fires and what is silenced."""
 
     url: HttpUrl = Field(description="Asked before a run begins, by `verify.resolved` and by `alertmanager.alerts`.")
@@ -241,6 +231,13 @@ class Config(Form):
     alertmanager: Alertmanager | None = None
     exec: Exec = Field(default_factory=Exec)
     http: Http = Field(default_factory=Http)
+    fly: Fly | None = None
+    kubernetes: Kubernetes | None = None
+    postgres: Postgres | None = None
+    pagerduty: PagerDuty | None = None
+    slack: Slack | None = None
+    notify: Notify | None = None
+    ssh: Ssh | None = None
     notices: Notices | None = None
     report: Report | None = None
     retention: Retention = Field(default_factory=Retention)
@@ -331,28 +328,17 @@ def _parse(document: Document) -> tuple[Config | None, list[Fault]]:
         return None, faults
     if not isinstance(data, dict):
         return None, [*faults, Fault((), "wrong-type", "expected a mapping of sections: listen, rules, mode, …")]
-    not_yet = {fault.path: fault for fault in _not_yet(data)}
-    faults.extend(not_yet.values())
     try:
-        config = Config.model_validate({key: value for key, value in data.items() if key not in NOT_YET})
+        config = Config.model_validate(data)
     except ValidationError as error:
-        found = faults_of(error, Config, data)
-        return None, [*faults, *(fault for fault in found if fault.path not in not_yet)]
+        return None, [*faults, *faults_of(error, Config, data)]
     wrong_vars = [replace(fault, path=("vars", *fault.path)) for fault in not_json(config.vars)]
     return config, [*faults, *wrong_vars, *_contradictions(config)]
 
 
-def _not_yet(data: Mapping[str, Any]) -> Iterator[Fault]:
-    for key in NOT_YET & data.keys():
-        yield Fault((key,), "not-yet", f"`{key}` comes with a later release: leave it out", at_key=True)
-
-
 def _contradictions(config: Config) -> Iterator[Fault]:
-    named: dict[tuple[str, ...], SecretName | None] = {("webhook", "token"): config.webhook.token}
-    if config.webhook.basic is not None:
-        named["webhook", "basic", "password"] = config.webhook.basic.password
-    for path, secret in named.items():
-        if secret is not None and secret.secret not in config.secrets:
+    for path, secret in _secrets_named(config, ()):
+        if secret.secret not in config.secrets:
             message = f"the secret `{secret.secret}` is not under `secrets`{nearest(secret.secret, config.secrets)}"
             yield Fault((*path, "secret"), "missing-secret", message)
     yield from _unclear_people(config.access)
@@ -366,6 +352,15 @@ def _contradictions(config: Config) -> Iterator[Fault]:
             "give `webhook.token` or `webhook.basic`, or listen on 127.0.0.1"
         )
         yield Fault(("listen",), "missing-credential", message)
+
+
+def _secrets_named(part: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], SecretName]]:
+    """Give every `{secret: NAME}` of the configuration, with its place."""
+    if isinstance(part, SecretName):
+        yield path, part
+    parts = dict(part) if isinstance(part, Form | dict) else {}
+    for key, below in parts.items():
+        yield from _secrets_named(below, (*path, key))
 
 
 def _unclear_people(access: Access) -> Iterator[Fault]:
@@ -391,11 +386,8 @@ def settings(loaded: LoadedConfig) -> dict[str, Any]:
     if loaded.named:
         cwd = None if config.exec.cwd is None else str(loaded.base / config.exec.cwd)
         sections["exec"] = {**config.exec.model_dump(), "cwd": cwd}
-    if config.prometheus is not None:
-        sections["prometheus"] = config.prometheus.model_dump()
-    if config.alertmanager is not None:
-        sections["alertmanager"] = config.alertmanager.model_dump()
-    return sections
+    platforms = {name: section for name, section in config if isinstance(section, Section)}
+    return {**sections, **{name: section.resolved(loaded.base) for name, section in platforms.items()}}
 
 
 def config_schema() -> dict[str, Any]:

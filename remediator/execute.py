@@ -216,7 +216,7 @@ class _Walker:
             return None
         if not (record.repeatable or record.unsent):
             return None
-        return record.ended_at + retry.backoff * float(2 ** (record.attempt - 1))
+        return record.ended_at + max(retry.backoff * float(2 ** (record.attempt - 1)), record.retry_after or 0.0)
 
     def _record(self, rule: StepRule, position: int, *, state: StepState, **more: Any) -> Step:
         more.setdefault("item", 0)
@@ -270,7 +270,7 @@ def results(steps: Sequence[Step], phases: frozenset[Phase], loops: frozenset[st
 
 def conclude(call: Call, outcome: Outcome, scope: Mapping[str, Any], now: Timestamp) -> Step:
     """Make the record of a step that has ended, `expect` judged."""
-    step = replace(call.step, ended_at=now, result=outcome.result, error=outcome.error)
+    step = replace(call.step, ended_at=now, result=outcome.result, error=outcome.error, retry_after=outcome.retry_after)
     if outcome.kind is not Result.OK:
         return replace(
             step, state=StepState.FAILED, refuted=outcome.kind is Result.REFUSED, unsent=outcome.kind is Result.NOT_SENT

@@ -187,12 +187,22 @@ def test_a_fault_has_its_place(tmp_path: Path, text: str, line: int, column: int
 
 
 @pytest.mark.parametrize(
-    "section",
-    ["ssh", "fly", "kubernetes", "postgres", "pagerduty", "slack", "notify"],
+    ("section", "key"),
+    [
+        ("fly: {token: {secret: NONE}}", "fly.token.secret"),
+        (
+            "postgres: {databases: {main: {url: 'postgresql://a@b/c', password: {secret: NONE}}}}",
+            "postgres.databases.main.password.secret",
+        ),
+        ("pagerduty: {routing_key: {secret: NONE}}", "pagerduty.routing_key.secret"),
+        ("slack: {token: {secret: NONE}}", "slack.token.secret"),
+        ("notify: {channels: {mail: {secret: NONE}}}", "notify.channels.mail.secret"),
+    ],
 )
-def test_a_section_of_a_later_release_is_refused(tmp_path: Path, section: str) -> None:
-    """It would else be without effect, and nobody would know."""
-    assert refused(tmp_path, f"mode: off\n{section}: {{}}\n") == [(2, 1, section, "not-yet")]
+def test_a_secret_that_a_platform_names_has_to_be_there(tmp_path: Path, section: str, key: str) -> None:
+    """Wherever in the configuration it is named."""
+    (problem,) = refused(tmp_path, f"{section}\n")
+    assert (problem[2], problem[3]) == (key, "missing-secret")
 
 
 @pytest.mark.parametrize(

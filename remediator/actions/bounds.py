@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
@@ -13,6 +16,7 @@ from remediator.actions.protocol import MAX_RESULT_BYTES, JsonValue
 _DEEPEST = 64  # levels of nesting in JSON from outside: the encoders of the store recurse
 # C0, DEL, C1, what else ends a line, bidirectional controls, and halves of surrogate pairs.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LEAST_BASE64 = 6  # characters: the inside of a shorter one is found in words that are no secret
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -32,13 +36,35 @@ def visible(text: str, longest: int | None = None) -> str:
     return shown + "…" if longest is not None and len(text) > longest else shown
 
 
+@lru_cache(maxsize=512)
+def _forms_of(secret: str) -> tuple[str, ...]:
+    """Give how a secret may be echoed: as it is, inside JSON, in a URL, and in base64, wherever in a text it began there.
+
+    The longest come first, so that none is taken out of the middle of another.
+    """
+    data = secret.encode(errors="surrogatepass")
+    forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    forms |= {quote(data, safe=""), quote(data), quote_plus(data)}
+    forms |= {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in forms}
+    forms |= {form for form in _in_base64(data) if len(form) >= _LEAST_BASE64}
+    return tuple(sorted(filter(None, forms), key=lambda form: (-len(form), form)))
+
+
+def _in_base64(data: bytes) -> Iterator[str]:
+    for before in range(3):  # bytes before it in its group of three; what its neighbours have a share in is left out
+        encoded = base64.b64encode(b"\0" * before + data).decode()
+        begin, end = (before * 8 + 5) // 6, ((before + len(data)) * 8) // 6
+        yield encoded[begin:end]
+        yield encoded[begin:end].replace("+", "-").replace("/", "_")
+
+
 def redact(text: str, secrets: Mapping[str, str], *, cut: bool = False) -> str:
-    """Put its mark in the place of each secret, where somebody has echoed it as it is or inside JSON.
+    """Put its mark in the place of each secret, where somebody has echoed it: as it is, in JSON, a URL or base64.
 
     Of a text that was `cut`, an end that may be the beginning of a secret goes too.
     """
     for secret, mark in secrets.items():
-        for form in {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}:
+        for form in _forms_of(secret):
             text = text.replace(form, mark)
         begun = (length for length in range(len(secret) - 1, 0, -1) if cut and text.endswith(secret[:length]))
         text = text[: len(text) - next(begun, 0)]

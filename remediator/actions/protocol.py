@@ -15,7 +15,10 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+import re2
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from remediator.model.time import Seconds, parse_duration
 
@@ -38,6 +41,7 @@ class Gate(StrEnum):
     ARGUMENT = "argument"  # of a child: one argument, no leading `-` where it begins it, no control characters
     CHILD_TEXT = "child_text"  # environment values and standard input: no NUL
     DIRECTORY = "directory"  # a working directory: no NUL, no `..`
+    HOST = "host"  # one host name; from outside only as `http.allow` says
     URL = "url"  # percent-encoded; scheme, port and credentials never from outside; host only as `http.allow` says
     HEADER = "header"  # no CR, LF, NUL
     PROMQL = "promql"  # inside a quoted string only, escaped
@@ -46,13 +50,49 @@ class Gate(StrEnum):
     DISPLAY = "display"  # for a reader's eyes: control and escape characters are made visible
 
 
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """The gate of a parameter that has a grammar of its own: a platform's name for an app, a pod, a selector.
+
+    It stands where a `Gate` does, `Annotated[str, Grammar("an app of Fly.io", "[a-z0-9-]{1,63}")]`, and is asked of what
+    the author wrote, too. Patterns are RE2 and match the whole.
+    """
+
+    noun: str  # what it is, for messages: "an app of Fly.io"
+    pattern: str  # of the finished text
+    value: str | None = None  # of each value from outside by itself, where the finished text may hold more than one
+
+    def fits(self, text: str) -> bool:
+        """Tell whether a finished text is one."""
+        return re2.fullmatch(self.pattern, text) is not None
+
+    def takes(self, value: str) -> bool:
+        """Tell whether a value from outside may be part of one."""
+        return self.value is None or re2.fullmatch(self.value, value) is not None
+
+    def __str__(self) -> str:
+        """Give what it is."""
+        return self.noun
+
+    def _check(self, text: str) -> str:
+        if not self.fits(text):
+            raise ValueError(f"it should be {self.noun}")
+        return text
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": f"^(?:{self.pattern})$"}
+
+
 class Result(StrEnum):
     """What a step came to, sorted by what may be done next."""
 
     OK = "ok"
     REFUSED = "refused"  # it was carried out, and the answer is no: an exit status, an HTTP status outside `ok`
     ERROR = "error"  # it could not be carried out or read to its end: it may or may not have had its effect
-    NOT_SENT = "not_sent"  # provably nothing has left this process, so trying again is safe
+    NOT_SENT = "not_sent"  # provably nothing was done: it was not sent, or turned away unread; trying again is safe
 
 
 JsonValue: TypeAlias = Any
@@ -65,6 +105,7 @@ class Outcome(msgspec.Struct, frozen=True):
     kind: Result
     result: JsonValue = None  # bounded JSON; what rules see as `result`
     error: str | None = None  # one sentence for the operator: what happened, to what, why, what to do next
+    retry_after: Seconds | None = None  # how long the other end asks to be left alone
 
     @property
     def ok(self) -> bool:

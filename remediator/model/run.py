@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from remediator.errors import IllegalTransition
-from remediator.model.time import Timestamp
+from remediator.model.time import Seconds, Timestamp
 
 
 class Mode(StrEnum):
@@ -212,6 +212,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=False):
     refuted: bool = False  # it was carried out and the answer is no: a check is false, and not merely unreadable
     repeatable: bool = False  # idempotent, so that it may be begun again when its end is not known
     unsent: bool = False  # provably nothing was sent: may be tried again though it is not idempotent
+    retry_after: Seconds | None = None  # how long the other end has asked to be left alone
     parameters: Any = None  # as rendered, secrets by name
     items: Any = None  # on the first of a loop: what `for_each` was when the loop began
     rung: int = 0

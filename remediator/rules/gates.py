@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 import re2
 
 from remediator.actions.bounds import visible
-from remediator.actions.protocol import Gate
+from remediator.actions.protocol import Gate, Grammar
 
 SHOWN = 60  # characters of a value that an error message shows
 
@@ -45,37 +45,46 @@ def shown(value: object) -> str:
     return f"'{text}'" if isinstance(value, str) else text
 
 
-def finish(gate: Gate, pieces: Sequence[Piece], hosts: Sequence[str] = ()) -> str:
+def finish(gate: Gate | Grammar, pieces: Sequence[Piece], hosts: Sequence[str] = ()) -> str:
     """Put a text together from its pieces, each value from outside through the gate.
 
-    `hosts` are the patterns of `http.allow`; they matter for URLs only. Raises UnsafeValue.
+    `hosts` are the patterns of `http.allow`; they matter for URLs and hosts only. Raises UnsafeValue.
     """
     for piece in pieces:
         if _SURROGATE.search(piece.text):
-            raise _unsafe(piece.text, _PLACES[gate], "half of a surrogate pair is not text")
+            raise _unsafe(piece.text, _place(gate), "half of a surrogate pair is not text")
     if not any(piece.outside for piece in pieces):
         return "".join(piece.text for piece in pieces)
+    if isinstance(gate, Grammar):
+        return _named(gate, pieces)
     if gate is Gate.URL:
         return _Url(hosts).finish(pieces)
+    if gate is Gate.HOST:
+        return _host(pieces, hosts)
     return _FINISHERS[gate](pieces)
 
 
-def admit(gate: Gate, value: Any) -> Any:
+def admit(gate: Gate | Grammar, value: Any, hosts: Sequence[str] = ()) -> Any:
     """Let a value from outside that keeps its type through a gate, with all that it holds.
 
-    `value` is made of JSON's types. Numbers are checked as the text they would become. Raises UnsafeValue.
+    `value` is made of JSON's types. Numbers are checked as the text they would become. `hosts` is as for `finish`. Raises
+    UnsafeValue.
     """
     if isinstance(value, str):
-        return finish(gate, [Piece(value, outside=True)])
+        return finish(gate, [Piece(value, outside=True)], hosts)
     if isinstance(value, Mapping):
         if gate not in {Gate.JSON, Gate.DISPLAY}:
-            raise _unsafe(value, _PLACES[gate], "a mapping's names never come from outside")
-        return {admit(gate, key): admit(gate, item) for key, item in value.items()}
+            raise _unsafe(value, _place(gate), "a mapping's names never come from outside")
+        return {admit(gate, key, hosts): admit(gate, item, hosts) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [admit(gate, item) for item in value]
+        return [admit(gate, item, hosts) for item in value]
     if value is not None and gate not in {Gate.JSON, Gate.DISPLAY}:
-        finish(gate, [Piece(str(value), outside=True)])
+        finish(gate, [Piece(str(value), outside=True)], hosts)
     return value
+
+
+def _place(gate: Gate | Grammar) -> str:
+    return f"the place of {gate}" if isinstance(gate, Grammar) else _PLACES[gate]
 
 
 def _unsafe(value: object, place: str, why: str) -> UnsafeValue:
@@ -93,6 +102,16 @@ def _argument(pieces: Sequence[Piece]) -> str:
             if not done and piece.text.startswith("-"):
                 raise _unsafe(piece.text, "the beginning of an argument", "the program would read it as an option")
         done += piece.text
+    return done
+
+
+def _named(grammar: Grammar, pieces: Sequence[Piece]) -> str:
+    for piece in pieces:
+        if piece.outside and not grammar.takes(piece.text):
+            raise _unsafe(piece.text, _place(grammar), "it would be more than one value in it")
+    done = _joined(pieces)
+    if not grammar.fits(done):
+        raise _unsafe(done, _place(grammar), "it is none")
     return done
 
 
@@ -250,11 +269,21 @@ class _Url:
         if colon and "\0" in port:
             raise _unsafe(values[0], "the port of a URL", "it never comes from outside")
         whole = _joined(self._authority).rpartition("@")[2]
-        host = whole.partition(":")[0].lower()
-        if len(host) > 253 or not _HOST.fullmatch(host):
-            raise _unsafe(host, "the host of a URL", "it is not a host name")
-        if not any(fnmatchcase(host, pattern.lower()) for pattern in self._hosts):
-            raise _unsafe(host, "the host of a URL", "no pattern of `http.allow` in the configuration covers it")
+        _check_host(whole.partition(":")[0], "the host of a URL", self._hosts)
+
+
+def _check_host(host: str, place: str, hosts: Sequence[str]) -> None:
+    host = host.lower()
+    if len(host) > 253 or not _HOST.fullmatch(host):
+        raise _unsafe(host, place, "it is not a host name")
+    if not any(fnmatchcase(host, pattern.lower()) for pattern in hosts):
+        raise _unsafe(host, place, "no pattern of `http.allow` in the configuration covers it")
+
+
+def _host(pieces: Sequence[Piece], hosts: Sequence[str]) -> str:
+    done = _joined(pieces)
+    _check_host(done, _PLACES[Gate.HOST], hosts)
+    return done
 
 
 # --- quoted strings of PromQL and of matchers ---
@@ -353,6 +382,7 @@ _PLACES: Mapping[Gate, str] = {
     Gate.ARGUMENT: "an argument",
     Gate.CHILD_TEXT: "a child's environment or standard input",
     Gate.DIRECTORY: "a directory",
+    Gate.HOST: "a host",
     Gate.URL: "a URL",
     Gate.HEADER: "a header",
     Gate.PROMQL: "a PromQL query",

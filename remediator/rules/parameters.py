@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from remediator.actions.protocol import Gate, Parameters, SecretReference
+from remediator.actions.protocol import Gate, Grammar, Parameters, SecretReference
 from remediator.rules.gates import shown
 from remediator.rules.sandbox import PendingValue, as_text, nearest
 from remediator.rules.templates import Scope, TemplateError, Text, UnsafeValue, has_template
@@ -24,7 +24,7 @@ Tree: TypeAlias = Any  # YAML's values, with a `_Leaf` where a template stands
 class _Place:
     """What a parameter's type says of the texts in it."""
 
-    gate: Gate | None
+    gate: Gate | Grammar | None
     textual: bool  # takes texts and no numbers: one that a template gives is written out
     secret: bool  # takes `{secret: NAME}`
 
@@ -207,15 +207,15 @@ def _known(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def _place(field: FieldInfo) -> _Place:
-    gates = {mark for mark in field.metadata if isinstance(mark, Gate)}
+    gates = {mark for mark in field.metadata if isinstance(mark, Gate | Grammar)}
     types: set[Any] = set()
     for part in _parts(field.annotation):
-        if isinstance(part, Gate):
+        if isinstance(part, Gate | Grammar):
             gates.add(part)
         elif isinstance(part, type) or part is Any:
             types.add(part)
     if len(gates) > 1:
-        raise TypeError(f"a parameter has one gate, and this one has {sorted(gates)}")
+        raise TypeError(f"a parameter has one gate, and this one has {sorted(map(str, gates))}")
     textual = str in types and not types & {int, float, bool, object, Any}
     return _Place(next(iter(gates), None), textual=textual, secret=SecretReference in types)
 

@@ -19,7 +19,7 @@ import jinja2
 from jinja2 import nodes
 from jinja2.parser import Parser
 
-from remediator.actions.protocol import Gate
+from remediator.actions.protocol import Gate, Grammar
 from remediator.rules.gates import Piece, UnsafeValue, admit, finish, shown
 from remediator.rules.sandbox import MAX_BITS, MAX_OUTPUT, Pending, PendingValue, as_text, ask, nearest, sandbox
 
@@ -46,7 +46,7 @@ class Text:
     """A text with templates in it, bound for a place with this gate. Raises TemplateError when it can't be read."""
 
     source: str
-    gate: Gate
+    gate: Gate | Grammar
     _skeleton: _Skeleton | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ class Text:
             _bound(_weight(value))
             if single.trusted:
                 return finish(self.gate, [Piece(value, outside=False)]) if isinstance(value, str) else value
-            return admit(self.gate, value)
+            return admit(self.gate, value, hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ class _Skeleton:
         return self.body[0] if len(self.body) == 1 and isinstance(self.body[0], _Value) else None
 
 
-def _pieces(body: Sequence[_Part], scope: Scope, gate: Gate) -> Iterator[Piece]:
+def _pieces(body: Sequence[_Part], scope: Scope, gate: Gate | Grammar) -> Iterator[Piece]:
     for part in body:
         if isinstance(part, str):
             yield Piece(part, outside=False)

@@ -18,9 +18,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from remediator import metrics
 from remediator.actions.catalog import describe, load_catalog
-from remediator.actions.protocol import Action, Gate
+from remediator.actions.protocol import Action, Gate, Grammar
 from remediator.cli import main
-from remediator.config import NOT_YET as SECTIONS_NOT_YET
 from remediator.config import config_schema
 from remediator.forms import Form, schema_of
 from remediator.forms import guards as guard_forms
@@ -33,7 +32,6 @@ from remediator.rules import form
 ROOT = Path(__file__).resolve().parents[2]
 MARKED = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-_NOT_YET = "**Not yet.** "
 _WORDS = {"integer": "whole number", "string": "text", "number": "number", "boolean": "`true` or `false`"}
 _PATTERNS = {  # the types that people write as text, told by their patterns
     "y|w|d|h|m|s|ms": "duration",
@@ -64,13 +62,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
 
 
-def keys(schema: Schema, defs: Schema, prefix: str = "", not_yet: Iterable[str] = ()) -> Iterator[Row]:
+def keys(schema: Schema, defs: Schema, prefix: str = "") -> Iterator[Row]:
     """Give a row for each key of one mapping: key, form, default, meaning."""
     required = schema.get("required", ())
     for key, about in schema["properties"].items():
         default = "required" if key in required else _default(about)
-        later = _NOT_YET if key in not_yet else ""
-        yield f"`{prefix}{key}`", form_of(about, defs), default, later + about.get("description", "")
+        yield f"`{prefix}{key}`", form_of(about, defs), default, about.get("description", "")
 
 
 def _default(about: Schema) -> str:
@@ -112,10 +109,10 @@ def _named(reference: str, defs: Schema) -> str:
 KEYS = ("Key", "Form", "Default", "Meaning")
 
 
-def _form(model: type[Form], not_yet: Iterable[str] = ()) -> Callable[[], str]:
+def _form(model: type[Form]) -> Callable[[], str]:
     def make() -> str:
         schema = schema_of(model)
-        return table(KEYS, keys(schema, schema.get("$defs", {}), not_yet=not_yet))
+        return table(KEYS, keys(schema, schema.get("$defs", {})))
 
     return make
 
@@ -145,10 +142,7 @@ def _below(about: Schema, defs: Schema) -> Schema | None:
 
 
 def _config() -> str:
-    later = "\n".join(
-        ["", "Refused as not yet there: " + ", ".join(f"`{key}`" for key in sorted(SECTIONS_NOT_YET)) + "."]
-    )
-    return table(KEYS, config_keys()) + "\n" + later
+    return table(KEYS, config_keys())
 
 
 # --- actions, metrics, commands, warnings ---
@@ -188,13 +182,13 @@ def _action(action: Action[Any]) -> str:
 
 def _gate(field: Any) -> str:
     """Name the gates that values from outside pass on their way into a parameter."""
-    found = [each for each in field.metadata if isinstance(each, Gate)] + list(_gates(field.annotation))
-    return ", ".join(dict.fromkeys(gate.value for gate in found))
+    found = [each for each in field.metadata if isinstance(each, Gate | Grammar)] + list(_gates(field.annotation))
+    return ", ".join(dict.fromkeys(map(str, found)))
 
 
-def _gates(annotation: Any) -> Iterator[Gate]:
+def _gates(annotation: Any) -> Iterator[Gate | Grammar]:
     for each in get_args(annotation):
-        if isinstance(each, Gate):
+        if isinstance(each, Gate | Grammar):
             yield each
         elif get_origin(each) is not None:
             yield from _gates(each)

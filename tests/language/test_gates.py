@@ -12,9 +12,9 @@ from language.writing import Load, faults, file, only, rule
 from stage import Stage
 
 from remediator.actions.catalog import load_catalog
-from remediator.actions.protocol import Gate
+from remediator.actions.protocol import Gate, Grammar
 from remediator.rules.parameters import ParameterTemplates
-from remediator.rules.templates import TemplateError, UnsafeValue
+from remediator.rules.templates import TemplateError, Text, UnsafeValue
 
 CATALOG = load_catalog()
 
@@ -72,6 +72,30 @@ def test_gate_url() -> None:
     assert rendered("http.get", host, "shop", "*.example.com").url == "https://shop.example.com/"
     with pytest.raises(UnsafeValue):
         rendered("http.get", host, "evil.org/", "*.example.com")
+
+
+def test_gate_host() -> None:
+    """One host name, and from outside only where `http.allow` has a pattern for it."""
+    text = Text("{{ labels.x }}.example.com", Gate.HOST)
+    assert text.render({"labels": {"x": "web-1"}}, ["*.example.com"]) == "web-1.example.com"
+    for value in ("web-1/", "a@b", "a:1", "", "..", "a b", "a\n"):
+        with pytest.raises(UnsafeValue):
+            text.render({"labels": {"x": value}}, ["*.example.com"])
+    with pytest.raises(UnsafeValue):
+        text.render({"labels": {"x": "web-1"}}, ["*.example.org"])
+
+
+def test_gate_grammar() -> None:
+    """Names and selectors of platforms: the platform's own grammar, else refused."""
+    name = Text("{{ labels.x }}-db", Grammar("an app", "[a-z0-9-]{1,20}"))
+    assert name.render({"labels": {"x": "web"}}) == "web-db"
+    for value in ("", "Web", "a/b", "..", "a b", "a" * 30, "*"):
+        with pytest.raises(UnsafeValue):
+            name.render({"labels": {"x": value or "/"}})
+    selector = Text("app={{ labels.x }},tier!=db", Grammar("a selector", "[a-z=!,.*]+", value="[a-z.]+"))
+    assert selector.render({"labels": {"x": "web.a"}}) == "app=web.a,tier!=db"
+    with pytest.raises(UnsafeValue):
+        selector.render({"labels": {"x": "web,a=b"}})
 
 
 def test_gate_header() -> None:
