@@ -31,6 +31,7 @@ from remediator.receive import Limits
 from remediator.review.morning import report_when_due
 from remediator.rules.configured import standing_of
 from remediator.rules.load import Loaded, load_rules
+from remediator.secrets import Secrets
 from remediator.store.protocol import Transaction
 from remediator.store.sqlite import SqliteStore, open_store
 from remediator.web.access import WebhookCredential, local_token
@@ -64,8 +65,9 @@ def read_rules(loaded: LoadedConfig, catalog: Catalog) -> Loaded:
 class Daemon:
     """One daemon from start to stop."""
 
-    def __init__(self, loaded: LoadedConfig, *, console: bool) -> None:
+    def __init__(self, loaded: LoadedConfig, secrets: Secrets, *, console: bool) -> None:
         self.loaded = loaded
+        self.secrets = secrets
         self._console = console
         self.catalog = load_catalog()
         self.clock = SystemClock()
@@ -90,12 +92,14 @@ class Daemon:
             await self.store.close()
 
     async def _serve(self, rules: Loaded) -> int:
-        self.engine = Engine(self.store, self.clock, self.catalog, secret=self._secret)
+        self.engine = Engine(self.store, self.clock, self.catalog, self.secrets)
         await self._begin()
         await self.engine.adopt(rules.rules, standing_of(self.loaded, self.catalog), settings(self.loaded))
         self._note_rules(rules)
         config = self.loaded.config
-        self.webhook = Webhook(self.engine, _limits(self.loaded), _credential(self.loaded), config.webhook.max_body)
+        self.webhook = Webhook(
+            self.engine, _limits(self.loaded), _credential(self.loaded, self.secrets), config.webhook.max_body
+        )
         token = local_token(self.loaded.state_folder)
         runner = web.AppRunner(
             make_app(self.engine, self.webhook, token, self._what_is_wrong, lambda: self.loaded.config.access),
@@ -112,6 +116,7 @@ class Daemon:
         self._signals()
         scheduler = AsyncIOScheduler(timezone="UTC")
         scheduler.add_job(self._prune, "interval", hours=6)
+        scheduler.add_job(self._renew_credential, "interval", seconds=5)
         scheduler.add_job(self._tell_report, "interval", seconds=15, misfire_grace_time=None)
         scheduler.start()
         tasks = [
@@ -208,9 +213,6 @@ class Daemon:
 
     # -- the configuration in force --
 
-    def _secret(self, name: str) -> str:
-        return self.loaded.read_secret(name)
-
     async def _reloads(self) -> None:
         while True:
             await self._reload.wait()
@@ -243,9 +245,10 @@ class Daemon:
                 _log.warning(f"`{key}` has changed: it takes effect at the next start")
         kept = {key: getattr(old, key) for key in ("listen", "state", "store")}
         loaded = LoadedConfig(loaded.config.model_copy(update=kept), loaded.path, loaded.base, loaded.environ)
-        credential = _credential(loaded)
+        credential = _credential(loaded, Secrets(loaded))
         await self.engine.adopt(rules.rules, standing_of(loaded, self.catalog), settings(loaded))
         self.loaded = loaded
+        self.secrets.adopt(loaded)
         self.webhook.limits, self.webhook.credential = _limits(loaded), credential
         self._note_rules(rules)
         if rule_paths(loaded) != old_paths:
@@ -315,6 +318,13 @@ class Daemon:
         else:
             _log.warning("the store takes writes again")
 
+    async def _renew_credential(self) -> None:
+        """Take a webhook credential that was rotated; one that can't be read leaves the last one in force."""
+        try:
+            self.webhook.credential = _credential(self.loaded, self.secrets)
+        except ConfigurationError as error:
+            _log.error("the webhook's credential can't be read: the last one stays in force", error=str(error))
+
     async def _prune(self) -> None:
         now, keep = self.clock.now(), self.loaded.config.retention
         before = {"runs": now - keep.runs, "notifications": now - keep.notifications, "events": now - keep.events}
@@ -337,10 +347,10 @@ def _limits(loaded: LoadedConfig) -> Limits:
     return Limits(max_alerts=section.max_alerts, max_labels=section.max_labels, max_value=section.max_value)
 
 
-def _credential(loaded: LoadedConfig) -> WebhookCredential:
+def _credential(loaded: LoadedConfig, secrets: Secrets) -> WebhookCredential:
     section = loaded.config.webhook
-    token = None if section.token is None else loaded.read_secret(section.token.secret)
-    password = None if section.basic is None else loaded.read_secret(section.basic.password.secret)
+    token = None if section.token is None else secrets.read(section.token.secret)
+    password = None if section.basic is None else secrets.read(section.basic.password.secret)
     if "" in (token, password):
         raise ConfigurationError("the webhook's credential is empty: anyone could post; write it where `secrets` says")
     basic = None if section.basic is None or password is None else (section.basic.user, password)
@@ -365,9 +375,11 @@ def serve(config: Path | None, environ: Mapping[str, str]) -> int:
     Raises ConfigurationError and StoreError when it can't start.
     """
     loaded = load_config(config, environ)
-    console = configure_log(loaded.config.log.level, loaded.config.log.format)
+    secrets = Secrets(loaded)
+    secrets.refresh()
+    console = configure_log(loaded.config.log.level, loaded.config.log.format, secrets.hide)
 
     async def main() -> int:
-        return await Daemon(loaded, console=console).serve()
+        return await Daemon(loaded, secrets, console=console).serve()
 
     return asyncio.run(main())

@@ -280,25 +280,6 @@ class LoadedConfig:
         """Give where the rules are; None means the shipped ones."""
         return None if self.config.rules is None else tuple(self.base / path for path in self.config.rules)
 
-    def read_secret(self, name: str) -> str:
-        """Read a secret as it is now, less one newline at its end.
-
-        Raises KeyError when it isn't configured, ConfigurationError when its source can't be read.
-        """
-        source = self.config.secrets[name]
-        if source.file is None:
-            value = self.environ.get(source.env or "")
-            if value is None:
-                raise ConfigurationError(f"the secret {name} can't be read: the variable {source.env} is not set")
-        else:
-            try:
-                value = (self.base / source.file).read_text(encoding="utf-8")
-            except OSError as error:
-                raise ConfigurationError(f"the secret {name} can't be read: {source.file}: {error.strerror}") from None
-            except UnicodeDecodeError:
-                raise ConfigurationError(f"the secret {name} can't be read: {source.file} is not UTF-8") from None
-        return value.removesuffix("\n").removesuffix("\r")
-
 
 def load_config(path: Path | None, environ: Mapping[str, str]) -> LoadedConfig:
     """Load the file named, else by REMEDIATOR_CONFIG, else ./remediator.yml if there, else take the defaults.

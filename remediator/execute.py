@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from remediator.actions.bounds import redact
 from remediator.actions.protocol import Context, Effect, Outcome, Parameters, Result
+from remediator.errors import ConfigurationError
 from remediator.model.run import Phase, Step, StepState
 from remediator.model.time import Seconds, Timestamp
 from remediator.rules.rule import StepRule
@@ -300,14 +301,16 @@ async def perform(call: Call, context: Context) -> Outcome:
             return await call.rule.action.run(call.parameters, context)
     except TimeoutError:
         return Outcome(Result.ERROR, error=f"{call.rule.uses} did not end within its timeout of {call.timeout:g} s")
+    except ConfigurationError as error:  # a secret that can't be read
+        return Outcome(Result.ERROR, error=str(error))
     except Exception as error:  # noqa: BLE001 - the edge to other people's code: its defects must not stop the daemon
         _log.exception("action raised, which is a defect of the action", action=call.rule.uses, run=context.run)
         return Outcome(Result.ERROR, error=f"{call.rule.uses} raised {type(error).__name__}: report this to its author")
 
 
 def redacted(outcome: Outcome, secrets: Sequence[str]) -> Outcome:
-    """Take every occurrence of the given secrets out of what will be recorded, as they are or inside JSON."""
-    marks = dict.fromkeys(sorted(filter(None, secrets), key=len, reverse=True), "[redacted]")
+    """Take every occurrence of the given secrets out of what will be recorded, in whatever form it was echoed."""
+    marks = dict.fromkeys(sorted({*filter(None, secrets)}, key=len, reverse=True), "[redacted]")
 
     def clean(value: Any) -> Any:
         if isinstance(value, str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Callable
 from typing import Literal
 
 import structlog
@@ -15,8 +16,11 @@ from remediator.actions.bounds import visible
 _tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 
-def configure_log(level: str, style: Literal["auto", "console", "json"]) -> bool:
-    """Set up structlog and the standard library's logging, both to standard error; tells whether people read it."""
+def configure_log(level: str, style: Literal["auto", "console", "json"], hide: Callable[[str], str] = str) -> bool:
+    """Set up structlog and the standard library's logging, both to standard error; tells whether people read it.
+
+    Every line goes through `hide` last, which takes secrets out.
+    """
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -32,6 +36,7 @@ def configure_log(level: str, style: Literal["auto", "console", "json"]) -> bool
         last = [_for_the_eye, renderer]
     else:
         last = [_tracebacks, structlog.processors.JSONRenderer()]
+    last.append(lambda logger, name, line: hide(str(line)))
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

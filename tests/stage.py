@@ -18,6 +18,7 @@ from remediator.engine import Engine, Receipt, Standing
 from remediator.model.alert import Alert, AlertStatus, Notification
 from remediator.model.identity import new_id
 from remediator.receive import fingerprint
+from remediator.review.stubs import StubbedSecrets
 from remediator.rules.load import load_rules
 from remediator.rules.windows import Modes
 from remediator.store.protocol import RunFilter
@@ -128,7 +129,7 @@ class Stage:
     async def start(self) -> None:
         """Start the engine over the store's file."""
         self.store = open_store(self.folder / "store.db")
-        self.engine = Engine(self.store, self.clock, self.catalog, secret=lambda name: f"secret-{name}")
+        self.engine = Engine(self.store, self.clock, self.catalog, StubbedSecrets())
         now = self.clock.now()
         await self.store.transact(lambda tx: tx.take_over(now))
         self._work = asyncio.create_task(self.engine.run())

@@ -265,27 +265,6 @@ def test_listening_to_this_machine_needs_none(tmp_path: Path, listen: str) -> No
 # --- secrets ---
 
 
-def test_a_secret_is_read_when_it_is_needed(tmp_path: Path) -> None:
-    """From a file less its last newline, or from the environment."""
-    loaded = load(tmp_path, "secrets: {F: {file: token}, E: {env: PW}}\n", PW="hunter2")
-    (tmp_path / "token").write_text("abc\n\n")
-    assert loaded.read_secret("F") == "abc\n"
-    (tmp_path / "token").write_text("rotated")
-    assert loaded.read_secret("F") == "rotated"
-    assert loaded.read_secret("E") == "hunter2"
-
-
-def test_a_secret_that_can_not_be_read_says_why(tmp_path: Path) -> None:
-    """An unknown name is a KeyError, a source that fails is for the operator to mend."""
-    loaded = load(tmp_path, "secrets: {F: {file: token}, E: {env: PW}}\n")
-    with pytest.raises(KeyError):
-        loaded.read_secret("X")
-    with pytest.raises(ConfigurationError, match="the secret F can't be read: token: No such file"):
-        loaded.read_secret("F")
-    with pytest.raises(ConfigurationError, match="the variable PW is not set"):
-        loaded.read_secret("E")
-
-
 def test_p9_the_configuration_does_not_show_the_environment(tmp_path: Path) -> None:
     """Where it is logged or shown in a traceback, the values of secrets are not in it."""
     assert "hunter2" not in repr(load(tmp_path, "secrets: {E: {env: PW}}\n", PW="hunter2"))

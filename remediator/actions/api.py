@@ -18,6 +18,7 @@ import msgspec
 from remediator.actions.bounds import encoded_size, parse_json, visible
 from remediator.actions.http import Answer, Call, fetch
 from remediator.actions.protocol import MAX_RESULT_BYTES, Context, JsonValue, Outcome, Result
+from remediator.errors import ConfigurationError
 from remediator.model.time import Seconds
 
 _ANSWER_LIMIT = 8 * 1024 * 1024  # bytes of an answer that are read: far above any that fits a result
@@ -46,6 +47,8 @@ def secret_of(context: Context, section: str, key: str) -> tuple[str, str] | Out
         return Outcome(
             Result.NOT_SENT, error=f"there is no secret {name}, which {section}.{key} names: add it under `secrets`"
         )
+    except ConfigurationError as error:
+        return Outcome(Result.NOT_SENT, error=str(error))
     if not value or not value.isprintable() or not value.isascii():
         return Outcome(Result.NOT_SENT, error=f"the secret {name} fits no header: it is empty or has line ends")
     return value, name

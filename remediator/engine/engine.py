@@ -8,7 +8,7 @@ runs (`intake`), and what has nothing to wait for is guarded and begun (`settle`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +20,7 @@ from remediator.engine.desk import Desk
 from remediator.engine.noticing import Notice, give_notices
 from remediator.engine.reception import Receipt, Reception
 from remediator.engine.timing import set_schedules
-from remediator.engine.workers import Workers
+from remediator.engine.workers import Secrets, Workers
 from remediator.errors import StoreError
 from remediator.model.alert import Notification
 from remediator.model.identity import new_id
@@ -39,11 +39,11 @@ _RULES_TOLD = 1000  # names and hashes in one line of history
 class Engine:
     """Takes notifications in, and carries runs on. `run` works until it is cancelled."""
 
-    def __init__(self, store: Store, clock: Clock, catalog: Catalog, *, secret: Callable[[str], str]) -> None:
+    def __init__(self, store: Store, clock: Clock, catalog: Catalog, secrets: Secrets) -> None:
         self.store = store
         self.clock = clock
         self.desk = Desk(catalog, new_id(clock.now()))
-        self.workers = Workers(store, clock, self.desk, secret)
+        self.workers = Workers(store, clock, self.desk, secrets)
         self.reception = Reception(store, clock, self.desk, self.workers.go_on)
 
     async def accept(self, notification: Notification) -> Receipt:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -39,14 +39,28 @@ _IDLE = 5.0  # seconds: due runs are looked for at least this often, in case a w
 _STORE_RETRY = 0.5
 
 
+class Secrets(Protocol):
+    """Where the values of secrets come from: `remediator.secrets` has the real one."""
+
+    def read(self, name: str) -> str:
+        """Give one. Raises KeyError when it isn't configured, ConfigurationError when it can't be read."""
+
+    def refresh(self) -> None:
+        """Take notice of what has changed."""
+
+    @property
+    def values(self) -> Sequence[str]:
+        """Give all that are to stand in no record."""
+
+
 class Workers:
     """Everything that this process has in hand. `claim` and `renew` work until they are cancelled."""
 
-    def __init__(self, store: Store, clock: Clock, desk: Desk, secret: Callable[[str], str]) -> None:
+    def __init__(self, store: Store, clock: Clock, desk: Desk, secrets: Secrets) -> None:
         self._store = store
         self._clock = clock
         self._desk = desk
-        self._secret = secret
+        self._secrets = secrets
         self.tasks: set[asyncio.Task[None]] = set()
         self._in_hand: set[str] = set()  # runs whose leases are kept
         self._due = asyncio.Event()
@@ -188,7 +202,7 @@ class Workers:
         used: list[str] = []
 
         def secret(name: str) -> str:
-            value = self._secret(name)
+            value = self._secrets.read(name)
             used.append(value)
             return value
 
@@ -205,7 +219,9 @@ class Workers:
         task = asyncio.create_task(begin())
         self._at_work[story.run.id] = task
         try:
-            return redacted(await asyncio.shield(task), used)
+            outcome = await asyncio.shield(task)
+            self._secrets.refresh()  # whatever was written down while it was at work
+            return redacted(outcome, [*used, *self._secrets.values])
         except asyncio.CancelledError:
             if task.cancelled():
                 return Outcome(Result.ERROR, error="ended by an operator's cancel")

@@ -28,6 +28,19 @@ class Answer:
 NOTHING = Answer(Outcome(Result.OK, {}))  # of an action that nobody has given an answer
 
 
+class StubbedSecrets:
+    """Secrets that name themselves: stubs send them nowhere."""
+
+    values = ()
+
+    def read(self, name: str) -> str:
+        """Give words that stand for it."""
+        return f"the secret {name}"
+
+    def refresh(self) -> None:
+        """Nothing changes."""
+
+
 class Answers:
     """What the actions of one world answer: by action, one answer for each call, and the last one for all that follow."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from remediator.actions.catalog import Catalog
 from remediator.engine import Engine, Standing
 from remediator.model.time import Timestamp
+from remediator.review.stubs import StubbedSecrets
 from remediator.review.virtual import VirtualClock, VirtualLoop
 from remediator.rules.rule import RuleSet
 from remediator.store.sqlite import MemoryStore, open_memory
@@ -21,7 +22,7 @@ class World:
     def __init__(self, loop: VirtualLoop, store: MemoryStore, catalog: Catalog) -> None:
         self.loop = loop
         self.store = store
-        self.engine = Engine(store, VirtualClock(loop), catalog, secret=lambda name: f"the secret {name}")
+        self.engine = Engine(store, VirtualClock(loop), catalog, StubbedSecrets())
         self._work = asyncio.create_task(self.engine.run())
 
     async def next(self) -> Timestamp | None:

@@ -14,6 +14,7 @@ from stage import Stage
 from remediator.engine.desk import Desk
 from remediator.engine.workers import Workers
 from remediator.model.run import Priority
+from remediator.review.stubs import StubbedSecrets
 from remediator.rules.load import load_rules
 from remediator.rules.standing import Standing
 from remediator.store.protocol import Store, Timer
@@ -62,7 +63,7 @@ def workers_of(store: Store, folder: Path, rules: str = "") -> Workers:
         desk.put(loaded.rules, Standing(lease=LEASE), {})
     else:
         desk.put(desk.rules, Standing(lease=LEASE), {})
-    return Workers(store, Clock(NOW), desk, secret=str)
+    return Workers(store, Clock(NOW), desk, StubbedSecrets())
 
 
 async def claim(workers: Workers, store: Store, now: float = NOW) -> tuple[list[int], float | None]:

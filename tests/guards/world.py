@@ -16,6 +16,7 @@ from remediator import guard
 from remediator.actions.protocol import Outcome, Result
 from remediator.engine import Engine
 from remediator.model.books import Books
+from remediator.review.stubs import StubbedSecrets
 from remediator.store.sqlite.memory import open_memory
 
 Decision = tuple[str, str, str, frozenset[str]]  # rule, target, book, the guards that refused
@@ -36,7 +37,7 @@ class World(Stage):
     async def start(self) -> None:
         """Start the engine over what is kept."""
         guard.decide = self._decide
-        self.engine = Engine(self.store, self.clock, self.catalog, secret=lambda name: name)
+        self.engine = Engine(self.store, self.clock, self.catalog, StubbedSecrets())
         now = self.clock.now()
         await self.store.transact(lambda tx: tx.take_over(now))
         self._work = asyncio.create_task(self.engine.run())

@@ -17,6 +17,7 @@ from simulation.rulebook import LEASE, Book
 from remediator.actions.protocol import Outcome
 from remediator.engine import Clock, Engine
 from remediator.errors import StoreError
+from remediator.review.stubs import StubbedSecrets
 from remediator.store.protocol import Script
 from remediator.store.sqlite import MemoryStore
 
@@ -96,7 +97,7 @@ class Replica(Process):
 
     async def _serve(self) -> None:
         world = self.world
-        engine = Engine(self._store, world.clock, CATALOG, secret=str)
+        engine = Engine(self._store, world.clock, CATALOG, StubbedSecrets())
         if world.alone:
             now = world.clock.now()
             await self._store.transact(lambda tx: tx.take_over(now))
