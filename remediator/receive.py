@@ -286,6 +286,7 @@ def _open(alert: Alert, notification: Notification, number: int, ended_at: Times
         first_seen=now,
         last_seen=now,
         ended_at=ended_at,
+        over=ended_at is not None,
         group_key=notification.group_key,
         group_labels=notification.group_labels,
         truncated=notification.truncated,

@@ -65,6 +65,7 @@ class Episode(msgspec.Struct, frozen=True):
     group_key: str = ""
     group_labels: Mapping[str, str] = {}
     truncated: int = 0  # of the notification that opened it
+    over: bool = False  # it had resolved before it was first heard of: it never began here
     lost: bool = False  # closed because nothing was heard of it for too long: nobody said that it resolved
 
     @property

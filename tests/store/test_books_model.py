@@ -76,7 +76,7 @@ def pasts(draw: st.DrawFn) -> Past:
             )
         )  # fmt: skip
         for alert in alerts:
-            past.episodes.append(episode(len(past.episodes) + 1, fingerprint=alert, first_seen=at, ended_at=at))
+            past.episodes.append(episode(len(past.episodes) + 1, fingerprint=alert, first_seen=at, ended_at=at, over=alert == "d"))
             past.decisions.append(Decided(len(past.episodes), rule, past.runs[-1].id, at, target))
     standing = st.tuples(
         st.sampled_from(RULES), st.sampled_from(Book), st.sampled_from([Origin.ALERT, Origin.REVERT]),
@@ -149,7 +149,7 @@ def expected(past: Past, ask: Asked) -> Answer:
     since = question.episodes_since
     holders = [each.id for each in seen if each.open and each.lock and each.lock == question.lock]
     line = [each for each in counted if each.state is State.WAITING and each.reason is Reason.MAX_RUNNING]
-    fired = [each for each in past.episodes if each.ended_at is None or each.ended_at > each.first_seen]
+    fired = [each for each in past.episodes if not each.over]
     begun = {each.fingerprint: each.first_seen for each in fired}
     begins = sorted(at for at in begun.values() if ask.after is None or at > ask.after)
     failed = [each for each in counted if ask.failures_of in {None, each.rule} and each.failed_at is not None]

@@ -312,6 +312,14 @@ async def test_it_is_known_since_when_so_many_distinct_alerts_have_begun(store: 
     assert await at(1, NOW + 7) is None
 
 
+async def test_an_alert_that_was_over_when_it_was_first_heard_of_has_not_begun(store: Store) -> None:
+    """One that was heard firing has, even if it is then said to have resolved before that."""
+    episodes = [episode(1, ended_at=NOW - 5), episode(2, ended_at=NOW - 5, over=True)]
+    await store.transact(lambda tx: tx.save_episodes(episodes, [], []))
+    assert await store.view(lambda tx: tx.begun_at(1, NOW - 1)) == NOW
+    assert await store.view(lambda tx: tx.begun_at(2, NOW - 1)) is None
+
+
 async def test_what_a_storm_refused_is_taken_up_once_more_where_it_still_fires(store: Store) -> None:
     """A bounded number at a time; what was refused before, by another guard, or a second time, is left alone."""
     refused = {"state": State.BLOCKED, "reason": Reason.STORM, "ended_at": NOW, "due_at": None}

@@ -12,7 +12,7 @@ from remediator.model.time import Timestamp
 from remediator.store.protocol import Decided
 from remediator.store.sqlite.rows import Rows
 
-EPISODE = "id, fingerprint, starts_at, first_seen, last_seen, ended_at, told, lost"
+EPISODE = "id, fingerprint, starts_at, first_seen, last_seen, ended_at, told, lost, over"
 
 _encode = msgspec.json.encode
 
@@ -79,6 +79,7 @@ class AlertRows(Rows):
                         truncated=each.truncated,
                     )
                 ).decode(),
+                each.over,
             )
             for each in opened
         ]
@@ -90,7 +91,9 @@ class AlertRows(Rows):
                     "WHERE episodes.id = changed.value ->> 0",
                     (_encode(pairs).decode(),),
                 )
-        self._insert("episodes (id, fingerprint, alertname, starts_at, first_seen, last_seen, ended_at, told)", 8, rows)
+        self._insert(
+            "episodes (id, fingerprint, alertname, starts_at, first_seen, last_seen, ended_at, told, over)", 9, rows
+        )
 
     async def lose(self, before: Timestamp, now: Timestamp) -> Sequence[Episode]:
         rows = self._all(
@@ -112,10 +115,7 @@ class AlertRows(Rows):
         if oldest is None or (after is not None and oldest[0] <= after):
             return None
         seen: set[str] = set()  # a walk back by id meets each alert's newest episode first, and ends with the span
-        # One that was over when we first heard of it has not begun here.
-        rows = self.connection.execute(
-            "SELECT fingerprint, first_seen FROM episodes WHERE ended_at IS NULL OR ended_at > first_seen ORDER BY id DESC"
-        )
+        rows = self.connection.execute("SELECT fingerprint, first_seen FROM episodes WHERE NOT over ORDER BY id DESC")
         for fingerprint, first_seen in rows:
             if after is not None and first_seen <= after:
                 break
@@ -225,6 +225,7 @@ def read_episode(row: Any) -> Episode:
         last_seen=row[4],
         ended_at=row[5],
         lost=bool(row[7]),
+        over=bool(row[8]),
         labels=told.labels,
         annotations=told.annotations,
         generator_url=told.generator_url,
