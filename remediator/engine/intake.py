@@ -83,8 +83,9 @@ async def take_in(
     decided = await tx.decided(known_before) if known_before else frozenset()
     fresh = [(rule, episode) for rule, episode in pairs if (episode.id, rule.name) not in decided]
     await tx.append(taken.events)
-    if tracked.opened:
-        taken.due |= await watch_for_storm(tx, standing, _to_come(portions), now)
+    to_come = _to_come(portions)
+    if tracked.opened or to_come:
+        taken.due |= await watch_for_storm(tx, standing, to_come, now)
     if fresh:
         await take_up(tx, fresh, standing, taken)
     return taken

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from stage import Stage
 
 from remediator.actions.protocol import Outcome, Result
-from remediator.engine import controls
+from remediator.engine import controls, reception
+from remediator.errors import StoreError
 from remediator.model.run import ControlKind, Mode
 from remediator.rules.rule import BlastRadius, Breaker
 from remediator.rules.standing import Storm
 from remediator.rules.templates import Expression
+from remediator.store.protocol import Script
 
 STORM = Storm(alerts=5, per=60.0, hold=600.0)
 
@@ -55,6 +59,31 @@ async def test_p6_a_body_larger_than_one_transaction_is_counted_whole_too(stage:
     await stage.notify(*(stage.alert(app=f"a{n}") for n in range(1001)))
     await stage.passes(30)
     assert stage.calls == []
+
+
+async def test_p6_a_body_whose_first_part_is_known_already_is_counted_whole_too(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storm that comes with its second part stops what waited, even if the store fails between the two."""
+    monkeypatch.setattr(reception, "_PORTION", 3)
+    await stage.rules("rules:" + rule("{cooldown: 0s}").replace("match:", "for: 1m\n    match:"), storm=STORM)
+    known = [stage.alert(app=f"a{n}") for n in range(3)]
+    await stage.notify(*known)
+    transact, kept = stage.store.transact, []
+
+    async def once(script: Script[Any]) -> Any:
+        if kept:
+            raise StoreError("the store is away")
+        kept.append(await transact(script))
+        return kept[0]
+
+    with monkeypatch.context() as outage:
+        outage.setattr(stage.store, "transact", once)
+        with pytest.raises(StoreError):
+            await stage.notify(*known, *(stage.alert(app=f"b{n}") for n in range(6)))
+    await stage.passes(65)
+    assert stage.used("test.write") == 0
+    assert await stage.states() == [("blocked", "storm")] * 3
 
 
 async def test_p6_at_most_the_threshold_is_acted_on_before_a_storm_is_seen(stage: Stage) -> None:

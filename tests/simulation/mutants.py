@@ -175,7 +175,7 @@ def _unfenced(patch: pytest.MonkeyPatch) -> None:
 
 _PAUSES = ("controls=await tx.controls(now, run.id),",
            "controls=[each for each in await tx.controls(now, run.id) if each.kind != 'pause'],")  # fmt: skip
-_STORM = "        taken.due |= await watch_for_storm(tx, standing, _to_come(portions), now)\n"
+_STORM = "        taken.due |= await watch_for_storm(tx, standing, to_come, now)\n"
 _SAME_HASH = " and control.plan_hash == run.plan_hash"
 
 MUTANTS = (
