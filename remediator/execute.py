@@ -16,7 +16,7 @@ import structlog
 from msgspec.structs import replace
 
 from remediator.actions.bounds import redact
-from remediator.actions.protocol import Context, Effect, Outcome, Parameters, Result
+from remediator.actions.protocol import Action, Context, Effect, Outcome, Parameters, Result
 from remediator.errors import ConfigurationError
 from remediator.model.run import Phase, Step, StepState
 from remediator.model.time import Seconds, Timestamp
@@ -147,7 +147,7 @@ class _Walker:
             return self._begun(record, rule, item)
         if record.state is StepState.INTERRUPTED:
             return Interrupted(record)
-        if record.state is StepState.FAILED:
+        if record.state is StepState.FAILED and not record.kept:
             again = self._retry_at(record, rule)
             if again is None:
                 return Failed(record)
@@ -273,9 +273,10 @@ def conclude(call: Call, outcome: Outcome, scope: Mapping[str, Any], now: Timest
     """Make the record of a step that has ended, `expect` judged."""
     step = replace(call.step, ended_at=now, result=outcome.result, error=outcome.error, retry_after=outcome.retry_after)
     if outcome.kind is not Result.OK:
-        return replace(
+        failed = replace(
             step, state=StepState.FAILED, refuted=outcome.kind is Result.REFUSED, unsent=outcome.kind is Result.NOT_SENT
         )
+        return _kept(failed, call.rule)
     expect = call.rule.expect
     if expect is not None:
         try:
@@ -289,23 +290,32 @@ def conclude(call: Call, outcome: Outcome, scope: Mapping[str, Any], now: Timest
     return replace(step, state=StepState.SUCCEEDED)
 
 
+def _kept(step: Step, rule: StepRule) -> Step:
+    """Have a notification that could not be sent, and may be sent again, kept: once its own retries are used up."""
+    again = step.unsent or (step.repeatable and not step.refuted)
+    retries = rule.retry is not None and step.attempt < rule.retry.attempts
+    if rule.effect is not Effect.NOTIFY or not again or retries:
+        return step
+    return replace(step, kept=True, error=f"{step.error}; it is kept, and sent when that is possible")
+
+
 def _short(value: Any, most: int = 200) -> str:
     text = msgspec.json.encode(value).decode("utf-8", "replace")
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-async def perform(call: Call, context: Context) -> Outcome:
+async def perform(action: Action[Any], parameters: Parameters, context: Context) -> Outcome:
     """Call the action. Whatever goes wrong inside it becomes an Outcome; only cancellation passes through."""
     try:
-        async with asyncio.timeout(call.timeout + _GRACE):
-            return await call.rule.action.run(call.parameters, context)
+        async with asyncio.timeout_at(context.deadline + _GRACE):
+            return await action.run(parameters, context)
     except TimeoutError:
-        return Outcome(Result.ERROR, error=f"{call.rule.uses} did not end within its timeout of {call.timeout:g} s")
+        return Outcome(Result.ERROR, error=f"{action.name} did not end within its timeout")
     except ConfigurationError as error:  # a secret that can't be read
         return Outcome(Result.ERROR, error=str(error))
     except Exception as error:  # noqa: BLE001 - the edge to other people's code: its defects must not stop the daemon
-        _log.exception("action raised, which is a defect of the action", action=call.rule.uses, run=context.run)
-        return Outcome(Result.ERROR, error=f"{call.rule.uses} raised {type(error).__name__}: report this to its author")
+        _log.exception("action raised, which is a defect of the action", action=action.name, run=context.run)
+        return Outcome(Result.ERROR, error=f"{action.name} raised {type(error).__name__}: report this to its author")
 
 
 def redacted(outcome: Outcome, secrets: Sequence[str]) -> Outcome:

@@ -37,6 +37,7 @@ RULES_RELOAD_TIMESTAMP = Gauge(
     "remediator_rules_reload_timestamp_seconds", "When rules were last loaded well.", registry=REGISTRY
 )
 PAUSED = Gauge("remediator_paused", "Pauses in force.", registry=REGISTRY)
+OUTBOX = Gauge("remediator_outbox_messages", "Notifications that could not be sent, and are kept.", registry=REGISTRY)
 STORE_UP = Gauge("remediator_store_up", "1 if the store takes writes.", registry=REGISTRY)
 LAST_NOTIFICATION = Gauge(
     "remediator_last_notification_timestamp_seconds", "When the last notification came.", registry=REGISTRY

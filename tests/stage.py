@@ -176,7 +176,9 @@ class Stage:
             await asyncio.sleep(0)
             # workers that wait neither for an action that the test holds nor, as while the store is away, for time to pass
             busy = len(self.engine.workers.tasks - self.clock.sleepers) > self.holding
-            waiting = not self.engine.reception.idle or self.engine.workers.looking or len(self.clock.parked) < 3
+            held = max(0, self.holding - len(self.engine.workers.tasks))  # of what is delivered from the outbox
+            awake = 4 - held  # claiming, renewing, losing, delivering
+            waiting = not self.engine.reception.idle or self.engine.workers.looking or len(self.clock.parked) < awake
             calm = 0 if busy or waiting else calm + 1
             assert self._work is not None
             if self._work.done():

@@ -185,6 +185,10 @@ class Action(ABC, Generic[P]):
         """Tell whether doing it twice is the same as doing it once. Reads are; others must say so."""
         return self.effect is Effect.READ
 
+    def channel(self, params: P) -> str:
+        """Name the way by which a notification goes: while an earlier one can't be sent by it, later ones wait their turn."""
+        return self.name.partition(".")[0]
+
     def timer(self, params: P) -> Seconds | None:
         """Give a span if this action only lets time pass: the engine then waits, and no worker is held."""
         return None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from remediator.actions.catalog import Catalog
+from remediator.actions.protocol import Action
 from remediator.errors import StoreError
 from remediator.match import Index
 from remediator.model.run import Origin, Run, State
@@ -45,6 +46,10 @@ class Desk:
         before_it_began = run.state in {State.WAITING, State.AWAITING_APPROVAL} and run.admitted_at is None
         bound = run.origin in {Origin.REVERT, Origin.NOTICE} or run.ending is not None
         return before_it_began and not bound and not self.in_force(run)
+
+    def action(self, name: str) -> Action[Any] | None:
+        """Give an action of the catalog."""
+        return self._catalog.get(name)
 
     async def rule_of(self, run: Run, store: Store) -> Rule:
         """Give the rule that a run began with. Raises StoreError, and InvalidRules where this version can't use it."""

@@ -15,12 +15,14 @@ from typing import Any
 import structlog
 
 from remediator.actions.catalog import Catalog
+from remediator.engine.calling import Caller, Secrets
 from remediator.engine.clock import Clock
+from remediator.engine.delivering import Delivery
 from remediator.engine.desk import Desk
 from remediator.engine.noticing import Notice, give_notices
 from remediator.engine.reception import Receipt, Reception
 from remediator.engine.timing import set_schedules
-from remediator.engine.workers import Secrets, Workers
+from remediator.engine.workers import Workers
 from remediator.errors import StoreError
 from remediator.model.alert import Notification
 from remediator.model.identity import new_id
@@ -43,7 +45,9 @@ class Engine:
         self.store = store
         self.clock = clock
         self.desk = Desk(catalog, new_id(clock.now()))
-        self.workers = Workers(store, clock, self.desk, secrets)
+        self.caller = Caller(self.desk, secrets)
+        self.delivery = Delivery(store, clock, self.desk, self.caller)
+        self.workers = Workers(store, clock, self.desk, self.caller, self.delivery.look)
         self.reception = Reception(store, clock, self.desk, self.workers.go_on)
 
     async def accept(self, notification: Notification) -> Receipt:
@@ -60,6 +64,7 @@ class Engine:
             group.create_task(self.reception.work())
             group.create_task(self.workers.claim())
             group.create_task(self.workers.renew())
+            group.create_task(self.delivery.work())
             group.create_task(self._keep_losing())
 
     def look(self) -> None:
@@ -73,10 +78,11 @@ class Engine:
             async with asyncio.timeout(seconds):
                 await self.reception.finish()
         await self.workers.drain(seconds)
+        await self.caller.close()
 
     async def adopt(self, rules: RuleSet, standing: Standing, settings: Mapping[str, Any]) -> None:
         """Put another set of rules and settings in force, all at once; runs that wait under another rule look again."""
-        kept = (*rules.rules, standing.notices, standing.report)
+        kept = (*rules.rules, standing.notices, standing.second, standing.report)
         definitions = {rule.hash: rule.definition for rule in kept if rule is not None}
         names = {rule.name: rule.hash for rule in rules.rules[:_RULES_TOLD]}
 

@@ -46,8 +46,14 @@ async def give_notices(tx: Transaction, standing: Standing, notices: Sequence[No
     wanted = [each for each in notices if standing.wants(each.kind)]
     if rule is None or not wanted:
         return False
-    await tx.add([notice_story(rule, each, standing.public_url, now) for each in wanted])
+    for each in wanted:
+        await tell_by(tx, rule, standing.public_url, each, now)
     return True
+
+
+async def tell_by(tx: Transaction, rule: Rule, public_url: str, notice: Notice, now: Timestamp) -> None:
+    """Propose the run that tells of a notice by the steps of a rule."""
+    await tx.add([notice_story(rule, notice, public_url, now)])
 
 
 def notice_story(rule: Rule, notice: Notice, public_url: str, now: Timestamp) -> Story:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from remediator.engine.admission import admit
 from remediator.engine.advance import advance
 from remediator.engine.breaking import open_breakers
+from remediator.engine.delivering import keep_unsent
 from remediator.engine.moves import Admit, Effect, Ended, Rest, Surroundings
 from remediator.engine.noticing import give_notices, notices_of
 from remediator.engine.reverting import plan_revert
@@ -76,6 +77,7 @@ async def keep(tx: Transaction, settled: Settled, standing: Standing, now: Times
     """Keep a settled run, and all that follows from its new state; tells whether anything is due. Raises StaleLease."""
     until = now + standing.lease if isinstance(settled.effect, Call) else None
     await tx.save(settled.story, standing.worker, until)
+    await keep_unsent(tx, settled.story, settled.rule, now)
     return await follow(tx, settled, standing, now)
 
 

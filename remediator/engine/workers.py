@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from remediator import metrics
-from remediator.actions.protocol import Context, Outcome, Resources, Result
+from remediator.actions import protocol
+from remediator.actions.protocol import Outcome, Result
 from remediator.engine import record
 from remediator.engine.advance import advance
+from remediator.engine.calling import Caller
 from remediator.engine.clock import Clock
 from remediator.engine.desk import Desk
 from remediator.engine.intake import Taken, take_up
@@ -21,7 +23,7 @@ from remediator.engine.noticing import Notice, notice_story
 from remediator.engine.settle import Settled, keep, needs_alerts, settle
 from remediator.engine.timing import fire
 from remediator.errors import StaleLease, StoreError
-from remediator.execute import Call, conclude, perform, redacted
+from remediator.execute import Call, conclude
 from remediator.model.alert import Episode
 from remediator.model.run import Origin, Priority, Reason, State
 from remediator.model.story import Story
@@ -39,33 +41,19 @@ _IDLE = 5.0  # seconds: due runs are looked for at least this often, in case a w
 _STORE_RETRY = 0.5
 
 
-class Secrets(Protocol):
-    """Where the values of secrets come from: `remediator.secrets` has the real one."""
-
-    def read(self, name: str) -> str:
-        """Give one. Raises KeyError when it isn't configured, ConfigurationError when it can't be read."""
-
-    def refresh(self) -> None:
-        """Take notice of what has changed."""
-
-    @property
-    def values(self) -> Sequence[str]:
-        """Give all that are to stand in no record."""
-
-
 class Workers:
     """Everything that this process has in hand. `claim` and `renew` work until they are cancelled."""
 
-    def __init__(self, store: Store, clock: Clock, desk: Desk, secrets: Secrets) -> None:
+    def __init__(self, store: Store, clock: Clock, desk: Desk, caller: Caller, unsent: Callable[[], None]) -> None:
         self._store = store
         self._clock = clock
         self._desk = desk
-        self._secrets = secrets
+        self._caller = caller
+        self._unsent = unsent  # tells that a message has been kept in the outbox
         self.tasks: set[asyncio.Task[None]] = set()
         self._in_hand: set[str] = set()  # runs whose leases are kept
         self._due = asyncio.Event()
         self._at_work: dict[str, asyncio.Task[Outcome]] = {}  # by run: the action that is being called
-        self._resources = Resources()
         self._renewed_at = clock.now()
 
     @property
@@ -199,29 +187,18 @@ class Workers:
 
     async def _perform(self, story: Story, call: Call) -> Outcome:
         """Call the action; an operator's `cancel` ends it. Raises StaleLease where we stood still since it was settled."""
-        used: list[str] = []
-
-        def secret(name: str) -> str:
-            value = self._secrets.read(name)
-            used.append(value)
-            return value
-
-        deadline = asyncio.get_running_loop().time() + call.timeout
-        context = Context(
-            deadline=deadline, settings=self._desk.settings, secret=secret, run=story.run.id, resources=self._resources
-        )
+        if call.rule.effect is protocol.Effect.NOTIFY and await self._waits_its_turn(call):
+            return Outcome(Result.NOT_SENT, error=f"{call.step.uses} waits for earlier messages that could not be sent")
 
         async def begin() -> Outcome:
             if self._clock.now() - (call.step.started_at or 0.0) >= self._desk.standing.lease:
                 raise StaleLease(f"the lease of run {story.run.id} had run out before {call.step.uses} could begin")
-            return await perform(call, context)
+            return await self._caller.call(call.rule.action, call.parameters, call.timeout, story.run.id)
 
         task = asyncio.create_task(begin())
         self._at_work[story.run.id] = task
         try:
-            outcome = await asyncio.shield(task)
-            self._secrets.refresh()  # whatever was written down while it was at work
-            return redacted(outcome, [*used, *self._secrets.values])
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
                 return Outcome(Result.ERROR, error="ended by an operator's cancel")
@@ -232,6 +209,14 @@ class Workers:
             # One that was frozen past its lease may have the run in hand a second time by now.
             if self._at_work.get(story.run.id) is task:
                 del self._at_work[story.run.id]
+
+    async def _waits_its_turn(self, call: Call) -> bool:
+        """Tell whether a message has to wait behind others of its channel; where the store is away it does not."""
+        channel = call.rule.action.channel(call.parameters)
+        try:
+            return await self._store.view(lambda tx: tx.waits_for_outbox(channel))
+        except StoreError:
+            return False
 
     def interrupt(self, run_id: str) -> None:
         """End the action of a run that is at work here, after its cancellation has been laid."""
@@ -277,6 +262,8 @@ class Workers:
                 continue
             record.tell_story(settled)
             self.go_on(taken)
+            if any(step.kept for step in settled.steps):
+                self._unsent()
             if isinstance(effect, Rest):
                 self.look()  # it may be due before anything that is waited for
             return settled.saved(), effect
@@ -327,7 +314,6 @@ class Workers:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        await self._resources.close()
 
 
 async def _was_kept(tx: Transaction, story: Story, effect: Effect) -> bool:

@@ -212,6 +212,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=False):
     refuted: bool = False  # it was carried out and the answer is no: a check is false, and not merely unreadable
     repeatable: bool = False  # idempotent, so that it may be begun again when its end is not known
     unsent: bool = False  # provably nothing was sent: may be tried again though it is not idempotent
+    kept: bool = False  # a notification that could not be sent: it is in the outbox, and nothing waits for it
     retry_after: Seconds | None = None  # how long the other end has asked to be left alone
     parameters: Any = None  # as rendered, secrets by name
     items: Any = None  # on the first of a loop: what `for_each` was when the loop began
@@ -341,6 +342,7 @@ class EventKind(StrEnum):
     STEP_ENDED = "step.ended"
     CONTROL_LAID = "control.laid"
     CONTROL_LIFTED = "control.lifted"
+    DELIVERED = "message.delivered"  # or given up: a notification that had been kept in the outbox
     LOST = "alerts.lost"  # not heard of for too long
     RULES_LOADED = "rules.loaded"
     DAEMON_STARTED = "daemon.started"

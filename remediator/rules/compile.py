@@ -40,7 +40,7 @@ from remediator.rules.windows import Modes
 DEFAULT_COOLDOWN = 300.0  # of a rule that writes
 
 _ALWAYS = frozenset({"labels", "annotations", "alert", "group", "alerts", "rule", "run", "vars"})
-NOTICE_RULES = frozenset({"notices", "report"})  # the daemon's own
+NOTICE_RULES = frozenset({"notices", "second-notices", "report"})  # the daemon's own
 _OF_ALERTS = frozenset({"labels", "annotations", "alert", "group", "alerts"})
 
 _AS_WRITTEN = (

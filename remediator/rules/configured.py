@@ -11,6 +11,7 @@ from remediator.config import STALE_AFTER, LoadedConfig, settings
 from remediator.document import dotted
 from remediator.errors import ConfigurationError
 from remediator.forms.guards import BlastRadiusForm
+from remediator.forms.notices import SecondChannel
 from remediator.model.books import Allowance
 from remediator.rules.compile import breaker, check_rule
 from remediator.rules.cron import Schedule
@@ -44,6 +45,8 @@ def standing_of(loaded: LoadedConfig, catalog: Catalog) -> Standing:
         stale_after=asked.stale_after if asked is not None else STALE_AFTER,
         notices=None if notices is None else notice_rule("notices", notices.to, loaded, catalog),
         notice_events=None if notices is None or notices.events is None else frozenset(notices.events),
+        second=None if notices is None or notices.second is None else _second_rule(notices.second, loaded, catalog),
+        second_after=300.0 if notices is None or notices.second is None else notices.second.after,
         report=_report_rule(loaded, catalog),
         report_at=_report_at(loaded),
     )
@@ -61,12 +64,17 @@ def notice_rule(name: str, steps: Sequence[Mapping[str, Any]], loaded: LoadedCon
     }
     rule, faults = check_rule(definition, catalog, settings(loaded) if loaded.named else None)
     wrong = [fault for fault in faults if fault.severity == "error"]
+    key = "notices.second" if name == "second-notices" else name
     if rule is not None and rule.writes:
-        raise ConfigurationError(f"`{name}.to` has a step that writes: steps of notices read or notify")
+        raise ConfigurationError(f"`{key}.to` has a step that writes: steps of notices read or notify")
     if rule is None:
-        told = "; ".join(f"{name}.to{dotted(fault.path[1:])}: {fault.message}" for fault in wrong)
+        told = "; ".join(f"{key}.to{dotted(fault.path[1:])}: {fault.message}" for fault in wrong)
         raise ConfigurationError(f"{loaded.path or 'the configuration'} can't be used: {told}")
     return rule
+
+
+def _second_rule(second: SecondChannel, loaded: LoadedConfig, catalog: Catalog) -> Rule:
+    return notice_rule("second-notices", second.to, loaded, catalog)
 
 
 def _report_rule(loaded: LoadedConfig, catalog: Catalog) -> Rule | None:

@@ -42,6 +42,8 @@ class Standing:
     stale_after: Seconds = 5 * 3600.0
     notices: Rule | None = None  # what is done with what the daemon has to say for itself
     notice_events: frozenset[str] | None = None  # of which kinds; None: all
+    second: Rule | None = None  # what is done with a message that could not be sent for `second_after`
+    second_after: Seconds = 300.0
     report: Rule | None = None  # what is done with the report
     report_at: Schedule | None = None  # when it is due
     worker: str = "worker"

@@ -14,6 +14,7 @@ import msgspec
 
 from remediator.model.alert import Episode, Notification
 from remediator.model.books import Books, Question
+from remediator.model.message import KeptMessage, Message
 from remediator.model.run import Book, Control, ControlKind, Event, Priority, Run, State
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
@@ -258,6 +259,32 @@ class Transaction(Protocol):
 
     async def drop_timer(self, name: str) -> None:
         """Forget a timer."""
+
+    # -- the outbox --
+
+    async def keep_message(self, channel: str, message: Message, due_at: Timestamp) -> None:
+        """Keep a message behind all others of its channel; `due_at` holds for the first one."""
+
+    async def waits_for_outbox(self, channel: str) -> bool:
+        """Tell whether a channel has messages that wait."""
+
+    async def claim_messages(self, worker: str, now: Timestamp, until: Timestamp) -> Sequence[KeptMessage]:
+        """Lease the first message of every channel where it is due."""
+
+    async def put_back_message(self, seq: int, worker: str, message: Message, due_at: Timestamp) -> bool:
+        """Let go of a message that could not be sent; tells whether its lease was still this worker's."""
+
+    async def drop_message(self, seq: int, worker: str) -> bool:
+        """Take a message out; tells whether its lease was still this worker's."""
+
+    async def messages(self, limit: int) -> Sequence[KeptMessage]:
+        """List what waits, in its order."""
+
+    async def count_messages(self) -> int:
+        """Count what waits."""
+
+    async def next_message_due(self) -> Timestamp | None:
+        """Say when the first message of any channel is due next."""
 
     async def touch(self, now: Timestamp) -> None:
         """Write something that means nothing, to see whether the store takes writes."""

@@ -45,17 +45,18 @@ class Health:
         """Give all metrics; what the store counts is asked now."""
         now = self.engine.clock.now()
 
-        async def script(tx: Transaction) -> tuple[dict[State, int], int]:
+        async def script(tx: Transaction) -> tuple[dict[State, int], int, int]:
             pauses = [each for each in await tx.controls(now) if each.kind is ControlKind.PAUSE]
-            return dict(await tx.open_counts()), len(pauses)
+            return dict(await tx.open_counts()), len(pauses), await tx.count_messages()
 
         try:
-            counts, pauses = await self.engine.store.view(script)
+            counts, pauses, kept = await self.engine.store.view(script)
         except StoreError:
             metrics.STORE_UP.set(0)
         else:
             metrics.STORE_UP.set(0 if self.trouble() else 1)
             metrics.PAUSED.set(pauses)
+            metrics.OUTBOX.set(kept)
             for state in State:
                 if state.open:
                     metrics.RUNS_OPEN.labels(state=state).set(counts.get(state, 0))

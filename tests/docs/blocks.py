@@ -18,7 +18,7 @@ KNOWN = {
     "yaml": {"rules", "tests", "steps", "config", "alertmanager", "prometheus"},
     "sh": {"make", "syntax", "offline", "daemon", "tour", "serve"},
     "console": {"daemon", "tour"},
-    "json": {""}, "ini": {""}, "text": {""}, "mermaid": {""},
+    "json": {""}, "toml": {""}, "python": {""}, "ini": {""}, "text": {""}, "mermaid": {""},
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pytest
 from samples import NOW, put, run, story
 from stage import Stage
 
+from remediator.engine.calling import Caller
 from remediator.engine.desk import Desk
 from remediator.engine.workers import Workers
 from remediator.model.run import Priority
@@ -63,7 +64,7 @@ def workers_of(store: Store, folder: Path, rules: str = "") -> Workers:
         desk.put(loaded.rules, Standing(lease=LEASE), {})
     else:
         desk.put(desk.rules, Standing(lease=LEASE), {})
-    return Workers(store, Clock(NOW), desk, StubbedSecrets())
+    return Workers(store, Clock(NOW), desk, Caller(desk, StubbedSecrets()), lambda: None)
 
 
 async def claim(workers: Workers, store: Store, now: float = NOW) -> tuple[list[int], float | None]:

@@ -123,6 +123,10 @@ class World:
         chance = self._answers.random()
         if chance < (0.88 if effect is Effect.READ else 0.75):
             return Outcome(Result.OK, self._fact() if effect is Effect.READ else {})
+        if effect is Effect.NOTIFY:
+            return Outcome(
+                Result.REFUSED, error="no"
+            )  # what could not be sent is kept: the outbox has tests of its own
         if chance < 0.92:
             return Outcome(Result.ERROR, error="no answer")
         if chance < 0.95:

@@ -76,7 +76,8 @@ def pasts(draw: st.DrawFn) -> Past:
             )
         )  # fmt: skip
         for alert in alerts:
-            past.episodes.append(episode(len(past.episodes) + 1, fingerprint=alert, first_seen=at, ended_at=at, over=alert == "d"))
+            heard = episode(len(past.episodes) + 1, fingerprint=alert, first_seen=at, ended_at=at, over=alert == "d")
+            past.episodes.append(heard)
             past.decisions.append(Decided(len(past.episodes), rule, past.runs[-1].id, at, target))
     standing = st.tuples(
         st.sampled_from(RULES), st.sampled_from(Book), st.sampled_from([Origin.ALERT, Origin.REVERT]),
