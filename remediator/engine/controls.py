@@ -11,6 +11,7 @@ from remediator.engine.approving import approvals
 from remediator.engine.engine import Engine
 from remediator.engine.laying import lay
 from remediator.engine.laying import lift as undo
+from remediator.engine.moves import pause_so_far
 from remediator.engine.noticing import Notice, give_notices
 from remediator.engine.occasions import Occasion, propose
 from remediator.errors import RemediatorError
@@ -145,7 +146,7 @@ async def _answer(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str,
         run = story.run
         if run.state is not State.AWAITING_APPROVAL:
             raise Impossible(f"run {run_id} asks nobody: it is {run.state}")
-        held = 0.0 if run.paused_since is None else now - run.paused_since  # uses up nobody's time to answer
+        held = pause_so_far(run, now)  # uses up nobody's time to answer
         if run.ending is not None or (run.ask_until is not None and now >= run.ask_until + held):
             raise Impossible(f"run {run_id} asked till {format_rfc3339(run.ask_until or now)}, and that has passed")
         named = rule.rungs[run.rung].approval.approvers

@@ -138,13 +138,13 @@ def held(story: Story, around: Surroundings) -> tuple[Story, bool]:
     for control in around.controls if run.origin is not Origin.NOTICE else ():
         if control.kind is ControlKind.PAUSE and control.covers(run.rule, run.target):
             since = run.paused_since if run.paused_since is not None else max(control.laid_at, run.created_at)
-            story = story.with_run(paused_since=since, good_since=None)
+            story = story.with_run(paused_since=since, pause_ends=control.until, good_since=None)
             if run.ending is not None or run.state is State.UNKNOWN:
                 return story.with_run(due_at=control.until), True  # its reason says how it ends, and must not be lost
             return story.rest(control.until, now, Reason.PAUSED, f"paused by {by(control)}"), True
     if run.paused_since is None:
         return story, False
-    span = now - run.paused_since
+    span = pause_so_far(run, now)
     spans = (
         ("verify_since", run.verify_since),
         ("ask_until", run.ask_until),
@@ -153,7 +153,14 @@ def held(story: Story, around: Surroundings) -> tuple[Story, bool]:
     later = {name: None if at is None else at + span for name, at in spans}
     asked = run.state is State.AWAITING_APPROVAL  # that time is counted whole, when the answer is there
     paused_for = run.paused_for + (0.0 if asked else span)
-    return story.with_run(paused_since=None, paused_for=paused_for, **later), False
+    return story.with_run(paused_since=None, pause_ends=None, paused_for=paused_for, **later), False
+
+
+def pause_so_far(run: Run, now: Timestamp) -> float:
+    """Give how long a pause has held a run: to the pause's end, and not to when we look again, which may be later."""
+    if run.paused_since is None:
+        return 0.0
+    return min(now, run.pause_ends if run.pause_ends is not None else now) - run.paused_since
 
 
 def late(story: Story, rule: Rule, now: Timestamp) -> bool:

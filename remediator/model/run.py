@@ -267,6 +267,7 @@ class Run(msgspec.Struct, frozen=True):
     poll: int = 0  # how many times the checks have been polled
     poll_at: Timestamp | None = None  # when the next poll is due
     paused_since: Timestamp | None = None
+    pause_ends: Timestamp | None = None  # by the span that it was given, where nobody lifts it before
     paused_for: float = 0.0  # seconds that pauses have held it: they count against no deadline
     good_since: Timestamp | None = None  # all checks have held since then without a break
     due_at: Timestamp | None = None  # when it next has something to do; None: only when somebody wakes it

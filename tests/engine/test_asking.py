@@ -170,6 +170,16 @@ def test_while_nobody_has_answered_it_goes_on_saying_why_it_asks() -> None:
     assert resumed.run.due_at == ASKED + TIMEOUT + 60
 
 
+def test_p12_a_pause_lengthens_the_time_to_answer_by_itself_and_not_by_when_somebody_looked() -> None:
+    """The pause ended by its span at 90 s; the run is looked at again at 120 s."""
+    paused = asking(reason=Reason.PAUSED, because="paused by ann", paused_since=NOW + 60, pause_ends=NOW + 90)
+    resumed, _ = after(paused)
+    assert resumed.run.ask_until == ASKED + TIMEOUT + 30
+    assert (resumed.run.paused_since, resumed.run.pause_ends) == (None, None)
+    lifted_early, _ = after(replace(paused, run=replace(paused.run, pause_ends=NOW + 500)))
+    assert lifted_early.run.ask_until == ASKED + TIMEOUT + 60
+
+
 def test_one_rejection_ends_it_whatever_others_approved() -> None:
     """One that was laid before it asked is about something else."""
     rejected = after(asking(), laid(ControlKind.APPROVE), laid(ControlKind.REJECT, at=ASKED))
