@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 # pip of the machine installs into the environment, so that Python needs no ensurepip (Debian keeps that apart).
 PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-DEBIAN := prometheus prometheus-alertmanager strace wrk
+DEBIAN := prometheus prometheus-alertmanager strace wrk postgresql postgresql-contrib openssh-server
 
-.PHONY: help run demo test quick check bench mutation lock clean debian
+.PHONY: help run demo fakes test quick check bench mutation lock clean debian
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -17,6 +17,9 @@ run: $(VENV)/run.stamp ## start the daemon on 127.0.0.1:9095: dry-run, shipped r
 
 demo: $(VENV)/run.stamp ## watch a small app fall ill and be healed
 	@$(BIN)/python deploy/demo/demo.py
+
+fakes: $(VENV)/run.stamp ## start the fakes of Fly.io, Kubernetes, PagerDuty, Slack and others on the loopback
+	@$(BIN)/python deploy/fakes
 
 test: $(VENV)/dev.stamp debian check ## install what the tests need, run all checks and tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -37,7 +40,7 @@ mutation: $(VENV)/dev.stamp ## see which changes of guards, claims and transitio
 	$(BIN)/python tests/mutation/run.py
 
 debian: # what the tests need and PyPI hasn't
-	@for tool in prometheus prometheus-alertmanager promtool amtool strace wrk; do \
+	@for tool in prometheus prometheus-alertmanager promtool amtool strace wrk pg_ctlcluster /usr/sbin/sshd; do \
 	  command -v $$tool >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 	  $(ROOT) apt-get update -qq && \

@@ -49,6 +49,7 @@ class Call:
     parameters: Parameters
     timeout: Seconds
     item: Any = None
+    in_line: bool = False  # a notification behind others of its channel that could not be sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,9 +274,9 @@ def conclude(call: Call, outcome: Outcome, scope: Mapping[str, Any], now: Timest
     """Make the record of a step that has ended, `expect` judged."""
     step = replace(call.step, ended_at=now, result=outcome.result, error=outcome.error, retry_after=outcome.retry_after)
     if outcome.kind is not Result.OK:
-        failed = replace(
-            step, state=StepState.FAILED, refuted=outcome.kind is Result.REFUSED, unsent=outcome.kind is Result.NOT_SENT
-        )
+        # A platform that turns a read away (its credential has run out, say) has not said no to what was asked.
+        no = outcome.kind is Result.REFUSED and (call.rule.effect is not Effect.READ or call.rule.action.says_no)
+        failed = replace(step, state=StepState.FAILED, refuted=no, unsent=outcome.kind is Result.NOT_SENT)
         return _kept(failed, call.rule)
     expect = call.rule.expect
     if expect is not None:

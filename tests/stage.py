@@ -41,6 +41,7 @@ class Scripted(Action[Free]):
     """An action that does as a test says."""
 
     parameters = Free
+    says_no = True
 
     def __init__(self, name: str, effect: Effect, stage: Stage) -> None:
         self.name = name  # type: ignore[misc]

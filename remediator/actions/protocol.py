@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeAlias, TypeVa
 
 import msgspec
 import re2
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -131,7 +131,9 @@ def _duration(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
 
-Duration: TypeAlias = Annotated[Seconds, BeforeValidator(_duration)]
+Duration: TypeAlias = Annotated[
+    Seconds, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["90s", "1h30m"]})
+]
 
 
 class Resources:
@@ -179,6 +181,7 @@ class Action(ABC, Generic[P]):
     name: ClassVar[str]  # `group.verb`, as rules write it
     effect: ClassVar[Effect]
     parameters: ClassVar[type[Parameters]]
+    says_no: ClassVar[bool] = False  # a read whose REFUSED is what it found out (an exit status), not a failure to find out
     section: ClassVar[str | None] = None  # the configuration section without which it can't work
 
     def idempotent(self, params: P) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from remediator.actions.protocol import Effect as StepEffect
 from remediator.engine.admission import admit
 from remediator.engine.advance import advance
 from remediator.engine.breaking import open_breakers
@@ -70,6 +71,9 @@ async def settle(tx: Transaction, story: Story, rule: Rule, standing: Standing, 
             break
     if story.run.state is State.PLANNED and around.resolved(before):
         story = story.with_run(healed_at=now)
+    if isinstance(effect, Call) and effect.rule.effect is StepEffect.NOTIFY:
+        channel = effect.rule.action.channel(effect.parameters)
+        effect = replace(effect, in_line=await tx.waits_for_outbox(channel))
     return Settled(before, story, effect, rule)
 
 

@@ -10,7 +10,6 @@ from typing import TypeVar
 import structlog
 
 from remediator import metrics
-from remediator.actions import protocol
 from remediator.actions.protocol import Outcome, Result
 from remediator.engine import record
 from remediator.engine.advance import advance
@@ -187,7 +186,7 @@ class Workers:
 
     async def _perform(self, story: Story, call: Call) -> Outcome:
         """Call the action; an operator's `cancel` ends it. Raises StaleLease where we stood still since it was settled."""
-        if call.rule.effect is protocol.Effect.NOTIFY and await self._waits_its_turn(call):
+        if call.in_line:
             return Outcome(Result.NOT_SENT, error=f"{call.step.uses} waits for earlier messages that could not be sent")
 
         async def begin() -> Outcome:
@@ -209,14 +208,6 @@ class Workers:
             # One that was frozen past its lease may have the run in hand a second time by now.
             if self._at_work.get(story.run.id) is task:
                 del self._at_work[story.run.id]
-
-    async def _waits_its_turn(self, call: Call) -> bool:
-        """Tell whether a message has to wait behind others of its channel; where the store is away it does not."""
-        channel = call.rule.action.channel(call.parameters)
-        try:
-            return await self._store.view(lambda tx: tx.waits_for_outbox(channel))
-        except StoreError:
-            return False
 
     def interrupt(self, run_id: str) -> None:
         """End the action of a run that is at work here, after its cancellation has been laid."""

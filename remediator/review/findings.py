@@ -23,10 +23,6 @@ from remediator.rules.templates import Pending, TemplateError, UnsafeValue
 LAG: Seconds = 360.0  # of `resolved`: Alertmanager's `group_interval` of 5m, and Prometheus's evaluation every 1m
 REVIEW_EVERY = "90d"
 
-# To these every answer is a good one, whatever it says: a status of 500, an empty list.
-_SAYS_NO_ONLY_BY_EXPECT = frozenset({"http.get", "prometheus.query", "alertmanager.alerts", "wait", "log"})
-
-
 class Opens(Protocol):
     """What is asked of a window."""
 
@@ -165,7 +161,7 @@ def _hasty(rule: Rule, view: View) -> Iterator[Finding]:
 def _yes_only(rule: Rule, view: View) -> Iterator[Finding]:
     for work in work_of(rule):
         for number, check in enumerate(work.verify.checks if work.verify else ()):
-            if check.expect is None and check.uses in _SAYS_NO_ONLY_BY_EXPECT:
+            if check.expect is None and not check.action.says_no:  # every answer is a good one: a 500, an empty list
                 message = f"any answer to `{check.uses}` holds: say with `expect` which one is good"
                 yield Finding(rule, (*work.verify_at, "checks", number), Code.NO_EXPECT, message)
 

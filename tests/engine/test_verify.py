@@ -68,6 +68,18 @@ async def test_a_verification_that_stays_false_undoes_and_tells(stage: Stage) ->
     assert [name for name, _ in stage.calls if name != "test.check"] == ["test.write", "test.undo", "test.notify"]
 
 
+async def test_a_platform_that_turns_a_check_away_has_said_nothing_of_what_was_asked(stage: Stage) -> None:
+    """A credential that has run out must not undo a remedy; a program's exit status is an answer."""
+    turned_away = Outcome(Result.REFUSED, error="answered 401")
+    for says_no, reason in ((False, "inconclusive"), (True, "verify")):
+        stage.catalog["test.check"].says_no = says_no  # type: ignore[misc]
+        await stage.rules(rule(f"{{within: 1m, every: 15s, {CHECK}}}"))
+        stage.outcomes["test.check"] = [turned_away]
+        await stage.fires(app=reason)
+        await stage.passes(61)
+        assert (await stage.states())[-1] == ("failed", reason)
+
+
 async def test_no_data_is_not_success_and_never_undoes(stage: Stage) -> None:
     """A check that can't be read is neither true nor false."""
     await stage.rules(rule(f"{{within: 1m, every: 15s, {CHECK}}}"))

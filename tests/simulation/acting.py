@@ -23,6 +23,7 @@ class Scripted(Action[Act]):
     """An action that the world plays in which its process runs."""
 
     parameters = Act
+    says_no = True
 
     def __init__(self, name: str, effect: Effect) -> None:
         self.name = name  # type: ignore[misc]
