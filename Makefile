@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # pip of the machine installs into the environment, so that Python needs no ensurepip (Debian keeps that apart).
 PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-DEBIAN := prometheus prometheus-alertmanager strace wrk postgresql postgresql-contrib openssh-server
+DEBIAN := prometheus prometheus-alertmanager strace wrk postgresql postgresql-contrib openssh-server openssh-client \
+  zsh fish tcsh ksh mksh busybox
 
 .PHONY: help run demo fakes test quick check bench mutation lock clean debian
 
@@ -40,7 +41,7 @@ mutation: $(VENV)/dev.stamp ## see which changes of guards, claims and transitio
 	$(BIN)/python tests/mutation/run.py
 
 debian: # what the tests need and PyPI hasn't
-	@for tool in prometheus prometheus-alertmanager promtool amtool strace wrk pg_ctlcluster /usr/sbin/sshd; do \
+	@for tool in prometheus prometheus-alertmanager promtool amtool strace wrk pg_ctlcluster /usr/sbin/sshd zsh fish tcsh ksh mksh busybox; do \
 	  command -v $$tool >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 	  $(ROOT) apt-get update -qq && \

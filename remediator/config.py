@@ -10,23 +10,25 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic import model_validator as check_whole
 
 from remediator.document import Document, Fault, nearest, not_json, read_document
 from remediator.errors import ConfigurationError
-from remediator.forms import Duration, Form, LimitSpan, LimitText, faults_of, parse_limit, schema_of, wrong_type
+from remediator.forms import Duration, Form, LimitSpan, LimitText, faults_of, parse_limit, schema_of
 from remediator.forms.access import Access
+from remediator.forms.exec import Exec
 from remediator.forms.fly import Fly
 from remediator.forms.guards import BlastRadiusForm, BreakerForm, Count, ModeEntryForm, ModeWord, StormForm
+from remediator.forms.http import Http
 from remediator.forms.kubernetes import Kubernetes
 from remediator.forms.notices import Notices, Report
 from remediator.forms.notify import Notify
 from remediator.forms.pagerduty import PagerDuty
 from remediator.forms.postgres import Postgres
-from remediator.forms.section import HttpUrl, SecretName, Section
+from remediator.forms.section import HttpUrl, SecretName, Section, Size
 from remediator.forms.slack import Slack
 from remediator.forms.ssh import Ssh
 from remediator.intervals import IntervalForm
@@ -82,25 +84,6 @@ def _store(text: str) -> str:
             f"{text!r} is not a store: write `sqlite:///state/remediator.db`, or `sqlite:////var/lib/…` for a full path"
         )
     return text
-
-
-def _size(value: object) -> object:
-    if isinstance(value, str):
-        read = re.fullmatch(r"([0-9]{1,12}) ?(KiB|MiB|GiB)", value, re.ASCII)
-        if read is None:
-            raise ValueError(f"{value!r} is not a size: write it as in `32MiB`, `64KiB`, or a number of bytes")
-        return int(read[1]) * 1024 ** (("KiB", "MiB", "GiB").index(read[2]) + 1)
-    if type(value) is not int:
-        raise wrong_type("a size such as 32MiB")
-    return value
-
-
-Size: TypeAlias = Annotated[
-    int,
-    BeforeValidator(_size),
-    Field(ge=1),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9]+ ?[KMG]iB$"}]}),
-]
 
 
 class SecretSource(Form):
@@ -169,24 +152,6 @@ class Alertmanager(Section):
 
     url: HttpUrl = Field(description="Asked before a run begins, by `verify.resolved` and by `alertmanager.alerts`.")
     stale_after: Duration = Field(STALE_AFTER, description="An alert not heard of for so long starts nothing.")
-
-
-class Exec(Form):
-    """What `exec.run` and `exec.probe` may start, and as what."""
-
-    allow: list[str] = Field(default_factory=list, description="The programs that may be run.")
-    user: str | None = Field(None, description="The user that programs run as.")
-    env: dict[str, str] = Field(default_factory=dict, description="The environment of every program.")
-    cwd: str | None = Field(None, description="The working directory of every program.")
-
-
-class Http(Form):
-    """Where `http.get` and `http.request` may go."""
-
-    allow: list[str] = Field(
-        default_factory=list,
-        description="Patterns of hosts that a label may name; a host that the rule names itself needs none.",
-    )
 
 
 class Retention(Form):

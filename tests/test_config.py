@@ -110,7 +110,7 @@ webhook:
 prometheus: {url: 'http://prometheus:9090/'}
 alertmanager: {url: 'http://alertmanager:9093', stale_after: 1h}
 exec: {allow: [/usr/bin/systemctl], user: nobody, env: {LANG: C}, cwd: work}
-http: {allow: ['*.fly.dev']}
+http: {allow: ['*.fly.dev'], private: [10.0.0.0/8, '*.internal']}
 retention: {runs: 7d}
 log: {level: debug, format: json}
 vars: {team: sre}
@@ -132,8 +132,9 @@ vars: {team: sre}
             "user": "nobody",
             "env": {"LANG": "C"},
             "cwd": str(tmp_path / "work"),
+            "limits": None,
         },
-        "http": {"allow": ["*.fly.dev"]},
+        "http": {"allow": ["*.fly.dev"], "private": ["10.0.0.0/8", "*.internal"]},
         "prometheus": {"url": "http://prometheus:9090"},
         "alertmanager": {"url": "http://alertmanager:9093", "stale_after": 3600.0},
         "secrets": ("TOKEN", "PASSWORD"),
@@ -175,6 +176,7 @@ def test_off_turns_a_guard_off(tmp_path: Path, text: str) -> None:
         ("secrets:\n  A: {file: a, env: B}\n", 2, 6, "secrets.A", "bad-value"),
         ("prometheus: {url: localhost}\n", 1, 19, "prometheus.url", "bad-value"),
         ("store: mysql://x\n", 1, 8, "store", "bad-value"),
+        ("http: {private: ['*.internal', 10.0.0.1/8]}\n", 1, 32, "http.private[1]", "bad-value"),
         ("retention: {runs: 90}\n", 1, 19, "retention.runs", "wrong-type"),
         ("mode: 1\nmode: off\n", 2, 1, "mode", "duplicate-key"),
         ("mode: [\n", 2, 1, None, "yaml"),

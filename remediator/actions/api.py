@@ -16,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from remediator.actions.bounds import encoded_size, parse_json, visible
-from remediator.actions.http import Answer, Call, fetch
+from remediator.actions.fetch import Answer, Call, fetch
 from remediator.actions.protocol import MAX_RESULT_BYTES, Context, JsonValue, Outcome, Result
 from remediator.errors import ConfigurationError
 from remediator.model.time import Seconds
@@ -131,13 +131,20 @@ def retry_after(answer: Answer) -> Seconds | None:
 def _said(body: str) -> str:
     """Give the sentence in an error's body: most platforms have one under one of these names."""
     value: Any = parse_json(body)
-    for name in ("error", "message", "detail", "errors"):
-        if isinstance(value, dict) and value.get(name):
-            found = value[name]
-            if isinstance(found, dict):
-                found = found.get("message") or found
-            return found if isinstance(found, str) else msgspec.json.encode(found).decode()
+    if isinstance(value, dict):
+        said = next((value[name] for name in ("error", "message", "detail") if value.get(name)), None)
+        if isinstance(said, dict):
+            said = said.get("message") or said
+        parts = [part for part in (said, value.get("errors")) if part]
+        if parts:
+            return ": ".join(map(_in_words, parts))
     return next((line.strip() for line in body.split("\n") if line.strip()), "")
+
+
+def _in_words(part: JsonValue) -> str:
+    if isinstance(part, list):
+        return ", ".join(map(_in_words, part))
+    return part if isinstance(part, str) else msgspec.json.encode(part).decode()
 
 
 def fitting(result: dict[str, JsonValue], what: str) -> Outcome:

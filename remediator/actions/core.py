@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 
 from remediator.actions.bounds import visible
 from remediator.actions.protocol import Action, Context, Duration, Effect, Gate, Outcome, Parameters, Result
@@ -17,7 +17,6 @@ class WaitParameters(Parameters):
     for_: Annotated[
         Duration,
         Field(ge=0, alias="for", description="How long: a Prometheus duration such as `90s` or `1h30m`."),
-        WithJsonSchema({"type": "string", "examples": ["90s", "1h30m"]}),
     ]
 
 

@@ -12,10 +12,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from remediator.actions.bounds import bounded, parse_json, visible
-from remediator.actions.children import Command, Ended, NotStarted, run
+from remediator.actions.children import SEARCHED, Command, Ended, NotStarted, run
 from remediator.actions.protocol import Action, Context, Effect, Gate, Outcome, Parameters, Result
-
-SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # for a program named without a path
 
 _WITHOUT_NUL = Field(pattern=r"^[^\x00]*$")  # the kernel ends a text there
 
@@ -35,7 +33,8 @@ class Probe(Parameters):
         Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Annotated[str, Gate.CHILD_TEXT, _WITHOUT_NUL]
     ] = Field(
         default={},
-        description="Environment variables, laid over those of `exec.env`. It gets no others but REMEDIATOR_RUN.",
+        description="Environment variables, laid over those of `exec.env`. It gets no others but REMEDIATOR_RUN "
+        "and REMEDIATOR_STEP.",
     )
     cwd: Annotated[str, Gate.DIRECTORY, _WITHOUT_NUL] | None = Field(
         default=None, description="Its working directory; default `exec.cwd`, else the daemon's."
@@ -56,15 +55,15 @@ class Run(Probe):
 class ExecRun(Action[Run]):
     """Run a program that changes something.
 
-    It gets an empty environment but for what is given, and its own process group; at the timeout the whole group is
-    asked to end and 5 s later killed. What it leaves running in its group when it exits is killed too. Of each of
-    stdout and stderr the first and last 32 KiB are kept.
+    It gets an empty environment but for what is given, and its own process group; at the timeout the group is asked to
+    end and 5 s later killed. All that it leaves running when it exits is killed too, daemons in sessions of their own as
+    well: what is to go on belongs to a service manager. Of each of stdout and stderr the first and last 32 KiB are kept.
 
     Example:
         - id: restart
           uses: exec.run
           with:
-            argv: [systemctl, restart, '{{ labels.unit }}']
+            argv: [./restart-unit, '{{ labels.unit }}']
           timeout: 90s
     """
 
@@ -99,12 +98,13 @@ class ExecProbe(Action[Probe]):
         - id: disk
           uses: exec.probe
           with:
-            argv: [df, --output=pcent, '{{ labels.mountpoint }}']
-          expect: result.stdout != ''
+            argv: [./disk-used, --json, '{{ labels.mountpoint }}']
+          expect: result.json.percent < 90
     """
 
     name = "exec.probe"
     effect = Effect.READ
+    says_no = True
     parameters = Probe
 
     def check(self, params: Probe, settings: Mapping[str, Any]) -> str | None:
@@ -142,10 +142,16 @@ async def _run(params: Probe, context: Context) -> Outcome:
         stdin=params.stdin,
         cwd=str(_home(section) / params.cwd) if params.cwd else section.get("cwd"),
         user=section.get("user"),
+        limits={name: limit for name, limit in (section.get("limits") or {}).items() if limit is not None},
     )
     ended = await run(command, context.deadline)
     if isinstance(ended, NotStarted):
         return Outcome(Result.NOT_SENT, error=visible(ended.why, longest=300))
+    if ended.left:
+        import structlog  # noqa: PLC0415 - a fifth of a second, which `remediator check` need not spend
+
+        log = structlog.get_logger(__name__)
+        log.warning("processes of a program could not be ended", program=program, run=context.run, pids=ended.left)
     return _outcome(params, ended)
 
 
@@ -168,7 +174,7 @@ def _outcome(params: Probe, ended: Ended) -> Outcome:
         error = f"{program} ran past its timeout and could not be killed, as it runs as another user: end it by hand"
         return Outcome(Result.ERROR, result, visible(error, longest=300))
     if ended.timed_out:
-        error = f"{program} had not ended after {ended.seconds:.1f} s and was killed with its whole process group"
+        error = f"{program} had not ended after {ended.seconds:.1f} s and was killed with all that it began"
         return Outcome(Result.ERROR, result, visible(error, longest=300))
     if ended.exit_status not in params.ok:
         lines = ended.stderr.split("\n")

@@ -1,191 +1,27 @@
-"""HTTP, for rules (`http.get` and `http.request`) and, by `fetch`, for the actions that speak to a platform's API.
-
-aiohttp is imported when the first request is made: `remediator check` and most rules never need it.
-"""
+"""HTTP, for rules: `http.get` and `http.request`. Where they may go, beside what `http.allow` says, is told in `reach`."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import hmac
 import json
-import os
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from pydantic import AfterValidator, Field, model_validator
 
-from remediator.actions.bounds import bounded, clean, encoded_size, parse_json, redact, visible
+from remediator.actions.api import retry_after
+from remediator.actions.bounds import bounded, encoded_size, parse_json, visible
+from remediator.actions.fetch import Answer, Call, fetch, place_of
 from remediator.actions.protocol import Action, Context, Effect, Gate, Outcome, Parameters, Result, SecretReference
-from remediator.model.time import Seconds
+from remediator.actions.reach import Reach
+from remediator.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
-    from yarl import URL
-
-BODY_LIMIT = 64 * 1024  # bytes of a body that are read for a rule; what comes after is left unread
 _HEADERS_LIMIT = 16 * 1024  # bytes of response headers, as JSON, that are kept
-_REDIRECTS = 5
 _FRAMING = {"connection", "content-length", "host", "transfer-encoding"}  # the client's own to write
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request to be made."""
-
-    method: str
-    url: str
-    query: tuple[tuple[str, str], ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
-    kind: str | None = None  # the body's Content-Type, where `headers` has none
-    limit: int = BODY_LIMIT
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # text that is to appear nowhere → what does
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back, with no secret in it."""
-
-    status: int
-    headers: Mapping[str, str]  # names in lower case
-    body: str
-    truncated: bool
-    seconds: Seconds
-
-
-async def fetch(call: Call, context: Context) -> Answer | Outcome:
-    """Make one request within `context.deadline`; an Outcome says why there is no answer.
-
-    A GET is redirected within its own scheme, host and port, five times at most. Only a GET goes over a connection that
-    was used before: of any other nobody could say whether a server that had closed it still took the request.
-    """
-    import aiohttp  # noqa: PLC0415 - see the module's docstring
-    from multidict import CIMultiDict  # noqa: PLC0415
-    from yarl import URL  # noqa: PLC0415
-
-    began = time.perf_counter()
-    connected = asyncio.Event()  # from then on something may have been sent
-    ours = {"User-Agent": "remediator", "Remediator-Run": context.run, "Content-Type": call.kind}
-    headers = CIMultiDict({name: value for name, value in ours.items() if value})
-    headers.update(call.headers)
-    try:
-        url = URL(call.url).extend_query(call.query)
-        async with asyncio.timeout_at(context.deadline):
-            for _ in range(1 + _REDIRECTS):
-                async with _session(context, kept=call.method == "GET").request(
-                    call.method,
-                    url,
-                    headers=headers,
-                    data=call.body,
-                    allow_redirects=False,
-                    trace_request_ctx=connected,
-                ) as response:
-                    target = _target(call, response, url)
-                    if target is None:
-                        return await _read(call, response, began)
-                if (target.scheme, target.host, target.port) != (url.scheme, url.host, url.port):
-                    where = f"{_place(url)} redirects elsewhere, to {_place(target)}, which is not followed"
-                    return Outcome(Result.ERROR, error=_safe(call, f"{where}: name the final address in the rule"))
-                url = target
-            return Outcome(Result.ERROR, error=f"{_place(url)} redirects more than {_REDIRECTS} times")
-    except TimeoutError:
-        words = f"no complete answer after {time.perf_counter() - began:.1f} s"
-    except aiohttp.ClientConnectorError as error:
-        number = error.os_error.errno
-        words = f"can't connect: {os.strerror(number) if number and number > 0 else error.os_error}"
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        words = f"{error}" or type(error).__name__
-    where = _safe(call, f"{call.method} {_place(call.url)}: {words}")
-    if connected.is_set():
-        return Outcome(Result.ERROR, error=f"{where}; the request may have been received")
-    return Outcome(Result.NOT_SENT, error=f"{where}; nothing was sent")
-
-
-def _session(context: Context, *, kept: bool) -> ClientSession:
-    def make() -> ClientSession:
-        import aiohttp  # noqa: PLC0415
-
-        async def connected(_: object, trace: Any, __: object) -> None:
-            trace.trace_request_ctx.set()
-
-        async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> ClientResponse:
-            # aiohttp sends PUT and DELETE again by itself when the connection is lost (RFC 9112, 9.3.1); promise P2
-            # does not let it. It repeats no error of this plain kind.
-            try:
-                return await send(request)
-            except aiohttp.ClientConnectorError:
-                raise
-            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-                raise aiohttp.ClientError(str(error)) from error
-
-        progress = aiohttp.TraceConfig()
-        progress.on_connection_create_end.append(connected)
-        progress.on_connection_reuseconn.append(connected)
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=not kept),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(),  # none of its own: the deadline is the caller's
-            trace_configs=[progress],
-            middlewares=() if kept else (once,),
-        )
-
-    session: ClientSession = context.resources.get("http.kept" if kept else "http", make, lambda made: made.close())
-    return session
-
-
-def _target(call: Call, response: ClientResponse, url: URL) -> URL | None:
-    """Give where a GET is redirected to, None where it isn't."""
-    from yarl import URL  # noqa: PLC0415
-
-    location = response.headers.get("Location")
-    if call.method != "GET" or response.status not in {301, 302, 303, 307, 308} or location is None:
-        return None
-    return url.join(URL(location))
-
-
-async def _read(call: Call, response: ClientResponse, began: float) -> Answer:
-    body = bytearray()
-    while len(body) <= call.limit and (part := await response.content.read(call.limit + 1 - len(body))):
-        body += part
-    truncated = len(body) > call.limit
-    if truncated:
-        response.close()  # the rest is not wanted, nor is the connection that it would come by
-    named = {name: ", ".join(response.headers.getall(name)) for name in response.headers}
-    return Answer(
-        status=response.status,
-        headers={
-            name.lower(): redact(clean(value.encode(errors="surrogateescape")), call.secrets)
-            for name, value in named.items()
-        },
-        body=redact(clean(body[: call.limit]), call.secrets, cut=truncated),
-        truncated=truncated,
-        seconds=round(time.perf_counter() - began, 3),
-    )
-
-
-def _safe(call: Call, text: str) -> str:
-    return visible(redact(text, call.secrets), longest=500)
-
-
-def _place(url: object) -> str:
-    """Give a URL for a message: without credentials and query, where people put what is not for everyone."""
-    try:
-        parts = urlsplit(str(url))
-    except ValueError:
-        return "a URL that is none"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def base_url(context: Context, section: str) -> str | Outcome:
-    """Give the `url` of a configuration section without its last slash, or the Outcome that says it isn't set."""
-    url = (context.settings.get(section) or {}).get("url")
-    if not url:
-        return Outcome(Result.NOT_SENT, error=f"{section}.url is not set: set it in the configuration")
-    return str(url).rstrip("/")
 
 
 def _url(url: str) -> str:
@@ -248,6 +84,17 @@ class GetParameters(Parameters):
         return self
 
 
+class Signature(Parameters):
+    """A keyed hash over the body, by which the receiver knows who sent it and that nobody changed it."""
+
+    key: SecretReference = Field(description="The name of the secret that both sides share.")
+    header: HeaderName = Field(default="X-Signature", description="The header that carries it.")
+    algorithm: Literal["sha256", "sha512"] = Field(default="sha256", description="The hash of the HMAC (RFC 2104).")
+    prefix: str = Field(
+        default="", pattern=r"^[\x20-\x7e]*$", description="What stands before the hexadecimal digits, as in `sha256=`."
+    )
+
+
 class RequestParameters(GetParameters):
     """Where to send what."""
 
@@ -260,6 +107,11 @@ class RequestParameters(GetParameters):
     )
     body: Annotated[str, Gate.JSON] | None = Field(
         default=None, description="The body as text; say what it is by a header Content-Type."
+    )
+    sign: Signature | None = Field(
+        default=None,
+        description="Signs the body as webhooks are: `{key: {secret: NAME}, header: X-Hub-Signature-256, prefix: "
+        "'sha256='}` puts the HMAC of the very bytes that are sent, in hexadecimal, into that header.",
     )
     ok: list[Annotated[int, Field(ge=100, le=599)]] | None = Field(
         default=None, min_length=1, description="Statuses that count as success; default: any from 200 to 299."
@@ -276,23 +128,38 @@ class RequestParameters(GetParameters):
             raise ValueError("give one of `json`, `form` and `body`")
         return self
 
+    @model_validator(mode="after")
+    def _one_signature(self) -> RequestParameters:
+        if self.sign is not None:
+            written = {name.lower() for name in self.headers} | ({"authorization"} if self.auth else set())
+            if self.sign.header.lower() in written:
+                raise ValueError(f"`sign` writes the header {self.sign.header}: name another, or leave that one out")
+        return self
+
 
 class HttpGet(Action[GetParameters]):
     """Get a URL, and look at the answer.
 
-    Any status is an answer: say with `expect` which one is good. A redirect is followed to the same scheme, host and
-    port only. Of the body 64 KiB are read.
+    `status`, `headers` (names in lower case), `body` and `json`, what the body is as JSON: a check of a path in it is
+    an `expect`. `json` is None where the body is no JSON, or more than the 64 KiB that are read of it; what was left
+    out shows as `truncated`. Any status is an answer: say with `expect` which one is good. A redirect is followed to
+    the same scheme, host and port only. A name that leads to a private address is asked only if `http.private` in the
+    configuration says so.
 
     Example:
         - id: health
           uses: http.get
-          with: {url: 'https://{{ labels.app }}.example.com/health'}
-          expect: result.status == 200
+          with: {url: 'http://{{ labels.app }}.internal:8080/health'}
+          expect: result.status == 200 and result.json.status == 'ok'
     """
 
     name = "http.get"
     effect = Effect.READ
     parameters = GetParameters
+
+    def check(self, params: GetParameters, settings: Mapping[str, Any]) -> str | None:
+        """Say why the URL's host may not be asked, as far as the URL itself tells."""
+        return _out_of_reach(params, settings)
 
     def plan(self, params: GetParameters) -> str:
         """Give the method and the URL."""
@@ -300,19 +167,21 @@ class HttpGet(Action[GetParameters]):
 
     async def run(self, params: GetParameters, context: Context) -> Outcome:
         """Get it."""
-        answer = await _exchange("GET", params, context)
+        answer = await _exchange("GET", params, context, _Body())
         return answer if isinstance(answer, Outcome) else Outcome(Result.OK, _result(answer))
 
 
 class HttpRequest(Action[RequestParameters]):
     """Send a request that changes something.
 
-    It is sent once. A status outside `ok` means that the answer is no; a redirect is not followed.
+    It is sent once. A status outside `ok` means that the answer is no, and 429 that it was turned away unread; how long
+    the server asks to be left alone, in `Retry-After`, is honoured by a retry. A redirect is not followed. The result,
+    and where it may be sent, are as with `http.get`.
 
     Example:
         - uses: http.request
           with:
-            url: https://deploy.example.com/api/rollback
+            url: http://deploy.internal:8080/api/rollback
             json: {app: '{{ labels.app }}', reason: '{{ rule.name }}'}
             auth: {bearer: {secret: deploy_token}}
             ok: [200, 202]
@@ -326,45 +195,83 @@ class HttpRequest(Action[RequestParameters]):
         """Tell what the author of the rule says of the request."""
         return params.idempotent
 
+    def check(self, params: RequestParameters, settings: Mapping[str, Any]) -> str | None:
+        """Say why the URL's host may not be asked, as far as the URL itself tells."""
+        return _out_of_reach(params, settings)
+
     def plan(self, params: RequestParameters) -> str:
         """Give the method and the URL."""
         return visible(f"{params.method} {params.url}", longest=2000)
 
     async def run(self, params: RequestParameters, context: Context) -> Outcome:
         """Send it."""
-        answer = await _exchange(params.method, params, context, *_body(params))
+        answer = await _exchange(params.method, params, context, _body(params))
         if isinstance(answer, Outcome):
             return answer
         if answer.status in (params.ok or range(200, 300)):
             return Outcome(Result.OK, _result(answer))
-        error = f"{params.method} {_place(params.url)} was answered {answer.status}"
+        error = f"{params.method} {place_of(params.url)} was answered {answer.status}"
         first = next((line.strip() for line in answer.body.split("\n") if line.strip()), "")
-        return Outcome(Result.REFUSED, _result(answer), visible(f"{error}: {first}" if first else error, longest=300))
+        # A gateway answers 503 for a server that may have taken the request; 429 says that nobody did (RFC 6585).
+        kind = Result.NOT_SENT if answer.status == 429 else Result.REFUSED
+        pause = retry_after(answer) if answer.status in {429, 503} else None
+        words = visible(f"{error}: {first}" if first else error, longest=300)
+        return Outcome(kind, _result(answer), words, retry_after=pause)
 
 
 ACTIONS: tuple[Action[Any], ...] = (HttpGet(), HttpRequest())
 
 
-async def _exchange(
-    method: str, params: GetParameters, context: Context, body: bytes | None = None, kind: str | None = None
-) -> Answer | Outcome:
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """What is sent, and who vouches for it."""
+
+    data: bytes | None = None
+    kind: str | None = None
+    sign: Signature | None = None
+
+
+def _out_of_reach(params: GetParameters, settings: Mapping[str, Any]) -> str | None:
+    return Reach.of(settings).refuses_literal(urlsplit(params.url).hostname)
+
+
+async def _exchange(method: str, params: GetParameters, context: Context, body: _Body) -> Answer | Outcome:
     headers = dict(params.headers)
     secrets: dict[str, str] = {}
     if params.auth:
         name = (params.auth.bearer if isinstance(params.auth, BearerAuth) else params.auth.basic.password).secret
-        try:
-            secret = context.secret(name)
-        except KeyError:
-            return Outcome(Result.NOT_SENT, error=f"there is no secret {name}: add it under `secrets`")
-        if not secret or not secret.isprintable():
-            return Outcome(Result.NOT_SENT, error=f"the secret {name} fits no header: it is empty or has line ends")
+        secret = _secret(name, context)
+        if isinstance(secret, Outcome):
+            return secret
+        if not secret.isprintable():
+            return Outcome(Result.NOT_SENT, error=f"the secret {name} fits no header: it has line ends")
         scheme, credentials = _credentials(params.auth, secret)
         headers["Authorization"] = f"{scheme} {credentials}"
-        secrets = {secret: f"[secret {name}]", credentials: f"[secret {name}]"}
+        secrets |= {secret: f"[secret {name}]", credentials: f"[secret {name}]"}
+    if body.sign:
+        name = body.sign.key.secret
+        key = _secret(name, context)
+        if isinstance(key, Outcome):
+            return key
+        signature = hmac.new(key.encode(errors="surrogateescape"), body.data or b"", body.sign.algorithm).hexdigest()
+        headers[body.sign.header] = f"{body.sign.prefix}{signature}"
+        secrets |= {key: f"[secret {name}]", signature: f"[signed with {name}]"}
     query = tuple(
         (key, json.dumps(value) if isinstance(value, bool) else str(value)) for key, value in params.query.items()
     )
-    return await fetch(Call(method, params.url, query, headers, body, kind, secrets=secrets), context)
+    call = Call(method, params.url, query, headers, body.data, body.kind, secrets=secrets, guarded=True)
+    return await fetch(call, context)
+
+
+def _secret(name: str, context: Context) -> str | Outcome:
+    """Give a secret's value, or say why nothing is sent."""
+    try:
+        value = context.secret(name)
+    except KeyError:
+        return Outcome(Result.NOT_SENT, error=f"there is no secret {name}: add it under `secrets`")
+    except ConfigurationError as error:
+        return Outcome(Result.NOT_SENT, error=str(error))
+    return value or Outcome(Result.NOT_SENT, error=f"the secret {name} is empty: nothing was sent")
 
 
 def _credentials(auth: BearerAuth | BasicAuth, secret: str) -> tuple[str, str]:
@@ -373,14 +280,14 @@ def _credentials(auth: BearerAuth | BasicAuth, secret: str) -> tuple[str, str]:
     return "Basic", base64.b64encode(f"{auth.basic.user}:{secret}".encode()).decode()
 
 
-def _body(params: RequestParameters) -> tuple[bytes, str] | tuple[None, None]:
+def _body(params: RequestParameters) -> _Body:
     if params.form is not None:
-        return urlencode(params.form).encode(), "application/x-www-form-urlencoded"
+        return _Body(urlencode(params.form).encode(), "application/x-www-form-urlencoded", params.sign)
     if params.body is not None:
-        return params.body.encode(), "text/plain; charset=utf-8"
+        return _Body(params.body.encode(), "text/plain; charset=utf-8", params.sign)
     if "json_" in params.model_fields_set:
-        return msgspec.json.encode(params.json_), "application/json"
-    return None, None
+        return _Body(msgspec.json.encode(params.json_), "application/json", params.sign)
+    return _Body(sign=params.sign)
 
 
 def _result(answer: Answer) -> dict[str, Any]:

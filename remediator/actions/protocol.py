@@ -181,7 +181,9 @@ class Action(ABC, Generic[P]):
     name: ClassVar[str]  # `group.verb`, as rules write it
     effect: ClassVar[Effect]
     parameters: ClassVar[type[Parameters]]
-    says_no: ClassVar[bool] = False  # a read whose REFUSED is what it found out (an exit status), not a failure to find out
+    says_no: ClassVar[bool] = (
+        False  # a read whose REFUSED is what it found out (an exit status), not a failure to find out
+    )
     section: ClassVar[str | None] = None  # the configuration section without which it can't work
 
     def idempotent(self, params: P) -> bool:

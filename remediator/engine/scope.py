@@ -11,8 +11,8 @@ from remediator.model.run import Origin, Phase, Priority, Run, StepState
 from remediator.model.story import Story
 from remediator.model.time import format_rfc3339
 from remediator.rules.form import PRIORITIES
-from remediator.rules.gates import shown
 from remediator.rules.load import merge
+from remediator.rules.pieces import shown
 from remediator.rules.rule import Rule
 from remediator.rules.templates import Pending, TemplateError
 

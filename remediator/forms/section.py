@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from remediator.forms.form import Form
+from remediator.forms.form import Form, wrong_type
 
 
 class SecretName(Form):
@@ -24,6 +24,25 @@ def _http_url(text: str) -> str:
 
 
 HttpUrl: TypeAlias = Annotated[str, AfterValidator(_http_url)]
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        read = re.fullmatch(r"([0-9]{1,12}) ?(KiB|MiB|GiB)", value, re.ASCII)
+        if read is None:
+            raise ValueError(f"{value!r} is not a size: write it as in `32MiB`, `64KiB`, or a number of bytes")
+        return int(read[1]) * 1024 ** (("KiB", "MiB", "GiB").index(read[2]) + 1)
+    if type(value) is not int:
+        raise wrong_type("a size such as 32MiB")
+    return value
+
+
+Size: TypeAlias = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(ge=1),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9]+ ?[KMG]iB$"}]}),
+]
 
 
 class Section(Form):

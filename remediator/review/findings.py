@@ -23,6 +23,7 @@ from remediator.rules.templates import Pending, TemplateError, UnsafeValue
 LAG: Seconds = 360.0  # of `resolved`: Alertmanager's `group_interval` of 5m, and Prometheus's evaluation every 1m
 REVIEW_EVERY = "90d"
 
+
 class Opens(Protocol):
     """What is asked of a window."""
 

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from remediator.actions.protocol import Gate, Grammar, Parameters, SecretReference
-from remediator.rules.gates import shown
+from remediator.rules.pieces import shown
 from remediator.rules.sandbox import PendingValue, as_text, nearest
 from remediator.rules.templates import Scope, TemplateError, Text, UnsafeValue, has_template
 

@@ -22,8 +22,8 @@ from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.tests import TESTS
 
-from remediator.rules.gates import shown
 from remediator.rules.matchers import compile_regexp
+from remediator.rules.pieces import shown
 
 MAX_OUTPUT = 256 * 1024  # characters of a text, finished or on the way
 MAX_BITS = 1024  # of an integer

@@ -20,7 +20,8 @@ from jinja2 import nodes
 from jinja2.parser import Parser
 
 from remediator.actions.protocol import Gate, Grammar
-from remediator.rules.gates import Piece, UnsafeValue, admit, finish, shown
+from remediator.rules.gates import admit, finish
+from remediator.rules.pieces import Piece, UnsafeValue, shown
 from remediator.rules.sandbox import MAX_BITS, MAX_OUTPUT, Pending, PendingValue, as_text, ask, nearest, sandbox
 
 __all__ = ["Expression", "Pending", "PendingValue", "TemplateError", "Text", "UnsafeValue", "has_template"]

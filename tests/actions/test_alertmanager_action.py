@@ -91,30 +91,41 @@ async def test_p5_many_alerts_keep_their_number_and_lose_their_words(alerts) -> 
     assert encoded_size(outcome.result) <= MAX_RESULT_BYTES
 
 
-@pytest.mark.parametrize("count", [3_000, 30_000])
-async def test_p5_too_many_alerts_are_an_error_never_cut(alerts, count: int) -> None:
+@pytest.mark.parametrize(("count", "words"), [(3_000, "never cut"), (30_000, "more than 8 MiB")])
+async def test_p5_too_many_alerts_are_an_error_never_cut(alerts, count: int, words: str) -> None:
     """A population that doesn't fit is unknown."""
     outcome, _ = await alerts([alert(n) for n in range(count)])
     assert (outcome.kind, outcome.result) == (Result.ERROR, None)
-    assert "never cut" in outcome.error
+    assert words in outcome.error
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "words"),
+    ("answer", "words"),
     [
-        ('"bad matcher format: \\u001b"', 400, "answered 400"),
-        ("<html>", 200, "not in its own format"),
-        ([{"labels": {}}], 200, "not in its own format"),
-        ({"status": "success"}, 200, "not in its own format"),
-        ("[" * 100_000, 200, "not in its own format"),
+        ("<html>", "what is no JSON"),
+        ("[" * 100_000, "what is no JSON"),
+        ("", "not in its own format"),
+        ([{"labels": {}}], "not in its own format"),
+        ({"status": "success"}, "not in its own format"),
     ],
 )
-async def test_anything_else_is_an_error(alerts, answer: object, status: int, words: str) -> None:
+async def test_anything_else_is_an_error(alerts, answer: object, words: str) -> None:
     """No data is not an empty list."""
-    outcome, _ = await alerts(answer, status=status)
+    outcome, _ = await alerts(answer)
     assert (outcome.kind, outcome.result) == (Result.ERROR, None)
     assert words in outcome.error
-    assert "\x1b" not in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, Result.REFUSED), (403, Result.REFUSED), (429, Result.NOT_SENT), (500, Result.ERROR), (302, Result.REFUSED)],
+)
+async def test_a_status_that_is_no_success_is_told_with_what_was_said(alerts, status: int, kind: Result) -> None:
+    """With no escape sequence in it."""
+    outcome, _ = await alerts('"bad matcher format: \x1b"', status=status)
+    assert outcome.kind is kind
+    assert f"Alertmanager answered GET /api/v2/alerts with {status}" in outcome.error
+    assert "\\x1b" in outcome.error
 
 
 async def test_without_an_address_nothing_is_sent(context) -> None:

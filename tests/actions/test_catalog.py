@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from platforms.stand import Stand
 
 from remediator.actions import catalog as catalog_module
 from remediator.actions.catalog import describe, load_catalog
@@ -114,7 +115,8 @@ def test_every_action_documents_itself(name: str) -> None:
     for parameter, schema in described["parameters"]["properties"].items():
         assert schema.get("description"), parameter
     (step,) = [step for step in described["steps"] if step["uses"] == name]
-    params = action.parameters.model_validate(step["with"])
+    said = {"ok": True, "result": {"channel": "C0123456789", "ts": "1503435956.000247"}}
+    params = Stand(settings={}, hosts=("*",), steps={"said": said}).params(name, step["with"])
     assert "\n" not in action.plan(params)
 
 

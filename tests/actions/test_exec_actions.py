@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import resource
+import shutil
 from pathlib import Path
 
 import pytest
+import structlog
 from pydantic import ValidationError
 
 from remediator.actions import exec as exec_actions
@@ -63,9 +67,11 @@ async def test_the_result_has_all_that_a_rule_may_ask_for(run) -> None:
 
 async def test_the_environment_is_the_operators_the_rules_and_the_runs_id(run) -> None:
     """A rule's variables are laid over the operator's; nothing of the daemon's own is there."""
-    params = Run(argv=["env"], env={"B": "rule", "REMEDIATOR_RUN": "forged"})
+    params = Run(argv=["env"], env={"B": "rule", "REMEDIATOR_RUN": "forged", "REMEDIATOR_STEP": "forged"})
     outcome = await run(params, {"allow": ["env"], "env": {"A": "operator", "B": "operator"}})
-    assert sorted(outcome.result["stdout"].split()) == ["A=operator", "B=rule", "REMEDIATOR_RUN=01jd"]
+    *given, mark = sorted(outcome.result["stdout"].split())
+    assert given == ["A=operator", "B=rule", "REMEDIATOR_RUN=01jd"]
+    assert re.fullmatch("REMEDIATOR_STEP=[0-9a-f]{16}", mark)
 
 
 async def test_input_and_directory_are_the_rules(run, tmp_path: Path) -> None:
@@ -118,6 +124,18 @@ async def test_a_program_that_can_not_be_killed_is_said_so(run, monkeypatch) -> 
     outcome = await run(script("sleep 60"))
     assert outcome.kind is Result.ERROR
     assert "could not be killed" in outcome.error
+
+
+async def test_p14_what_could_not_be_ended_is_logged(run, monkeypatch) -> None:
+    """The step's outcome is the program's, and the operator learns of the processes that run on."""
+
+    async def leaving(*_: object) -> exec_actions.Ended:
+        return exec_actions.Ended(0, "", "", False, False, 7.0, False, left=(4711,))
+
+    monkeypatch.setattr(exec_actions, "run", leaving)
+    with structlog.testing.capture_logs() as logged:
+        assert (await run(script("true"))).kind is Result.OK
+    assert [(line["log_level"], line["program"], line["pids"]) for line in logged] == [("warning", "/bin/sh", (4711,))]
 
 
 async def test_p2_what_never_began_may_be_tried_again(run, tmp_path: Path) -> None:
@@ -231,6 +249,80 @@ def test_a_root_folder_entry_is_the_root_folder(scripts: Path) -> None:
 async def test_programs_run_as_the_operators_user(run) -> None:
     """`exec.user` holds for every program."""
     assert (await run(script("id -un"), {**SHELL, "user": "nobody"})).result["stdout"] == "nobody\n"
+
+
+needs_prlimit = pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit (util-linux) is missing")
+
+
+@needs_prlimit
+@pytest.mark.parametrize(
+    ("limit", "shown"),
+    [
+        ({"memory": 1 << 30}, "Max address space 1073741824 1073741824 bytes"),
+        ({"processes": 64}, "Max processes 64 64 processes"),
+        ({"open_files": 32}, "Max open files 32 32 files"),
+        ({"cpu_seconds": 7}, "Max cpu time 7 7 seconds"),
+    ],
+)
+async def test_a_limit_holds_from_the_first_instruction_on(run, limit: dict[str, int], shown: str) -> None:
+    """Each limit is the kernel's for the program, which can't raise it again; with any of them no core is dumped."""
+    section = {"allow": ["cat"], "limits": {"memory": None, **limit}}
+    outcome = await run(Run(argv=["cat", "/proc/self/limits"]), section)
+    lines = [" ".join(line.split()) for line in outcome.result["stdout"].splitlines()]
+    assert shown in lines
+    assert "Max core file size 0 0 bytes" in lines
+
+
+@needs_prlimit
+async def test_a_limit_that_is_passed_is_the_programs_failure(run) -> None:
+    """A program that takes more than it may fails by itself, and the daemon is none the worse."""
+    greedy = script("exec 3<&0 4<&0 5<&0 6<&0 7<&0 8<&0 9<&0; cat")
+    outcome = await run(greedy, {**SHELL, "limits": {"open_files": 6}})
+    assert outcome.kind is Result.REFUSED
+    endless = await run(script("while :; do :; done"), {**SHELL, "limits": {"cpu_seconds": 1}})
+    assert endless.kind is Result.REFUSED
+    assert "was ended by SIG" in endless.error
+
+
+@needs_prlimit
+async def test_without_limits_none_is_set(run) -> None:
+    """Where the operator sets none, the program has the daemon's own."""
+    outcome = await run(Run(argv=["cat", "/proc/self/limits"]), {"allow": ["cat"], "limits": {"memory": None}})
+    assert outcome.result["stdout"] == Path("/proc/self/limits").read_text()
+
+
+@needs_prlimit
+async def test_a_limit_above_the_daemons_own_is_the_daemons_own(run) -> None:
+    """What the daemon may not pass can't be given, and is no reason not to run."""
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    section = {"allow": ["sh"], "limits": {"open_files": own + 1}}
+    outcome = await run(Run(argv=["sh", "-c", "ulimit -n"]), section)
+    assert outcome.result["stdout"] == f"{own}\n"
+
+
+@needs_prlimit
+async def test_p2_with_limits_too_what_never_began_may_be_tried_again(run, tmp_path: Path, monkeypatch) -> None:
+    """A program that is missing or may not be run has done nothing; so it is where there is no prlimit."""
+    plain = tmp_path / "plain"
+    plain.write_text("true\n")
+    for program in (tmp_path / "missing", plain):
+        outcome = await run(Run(argv=[str(program)]), {"allow": [str(program)], "limits": {"cpu_seconds": 7}})
+        assert outcome.kind is Result.NOT_SENT
+        assert str(program) in outcome.error
+    monkeypatch.setattr("remediator.actions.children.shutil.which", lambda *_, **__: None)
+    outcome = await run(script("true"), {**SHELL, "limits": {"cpu_seconds": 7}})
+    assert outcome.kind is Result.NOT_SENT
+    assert "install util-linux" in outcome.error
+
+
+@needs_prlimit
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+async def test_limits_hold_for_another_user(run) -> None:
+    """The number of processes, which binds no root, binds the user that programs run as."""
+    section = {**SHELL, "user": "nobody", "limits": {"processes": 1}}
+    outcome = await run(script("sleep 0; echo forked"), section)
+    assert outcome.kind is Result.REFUSED
+    assert "forked" not in outcome.result["stdout"]
 
 
 async def test_cancelling_ends_the_program(context, announcement) -> None:

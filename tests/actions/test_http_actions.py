@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import hashlib
+import hmac
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +17,8 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from remediator.actions.bounds import encoded_size
-from remediator.actions.http import BODY_LIMIT, GetParameters, HttpGet, HttpRequest, RequestParameters
+from remediator.actions.fetch import BODY_LIMIT
+from remediator.actions.http import GetParameters, HttpGet, HttpRequest, RequestParameters
 from remediator.actions.protocol import MAX_RESULT_BYTES, Context, Effect, Outcome, Result
 
 TOKEN = 's3cr"et/täken'
@@ -507,3 +510,98 @@ def test_wrong_parameters_are_refused(wrong: dict[str, object]) -> None:
     """Nothing is guessed, and no plain secret has a place."""
     with pytest.raises(ValidationError):
         RequestParameters.model_validate(wrong)
+
+
+# --- signed bodies, and being asked to come back ---
+
+SIGN = {"key": {"secret": "token"}, "header": "X-Hub-Signature-256", "prefix": "sha256="}
+
+
+@pytest.mark.parametrize(
+    ("given", "body"),
+    [
+        ({"json": {"a": "é"}}, '{"a":"é"}'.encode()),
+        ({"form": {"a": "x&y"}}, b"a=x%26y"),
+        ({"body": "plain\n"}, b"plain\n"),
+        ({}, b""),
+    ],
+)
+async def test_a_signature_is_over_the_very_bytes_that_are_sent(request_, serve, given, body: bytes) -> None:
+    """HMAC in hexadecimal, as GitHub and many others check it; no body is signed as an empty one."""
+    heard = []
+
+    async def handler(request: web.Request) -> web.Response:
+        heard.append((await request.read(), request.headers["X-Hub-Signature-256"]))
+        return web.Response()
+
+    assert (await request_(await serve(handler), sign=SIGN, **given)).kind is Result.OK
+    assert heard == [(body, "sha256=" + hmac.new(TOKEN.encode(), body, hashlib.sha256).hexdigest())]
+
+
+async def test_a_signature_is_the_published_one(context, serve) -> None:
+    """Test case 2 of RFC 4231, in the longer of the two hashes, in the header that is the default."""
+    heard = []
+
+    async def handler(request: web.Request) -> web.Response:
+        heard.append(request.headers["X-Signature"])
+        return web.Response()
+
+    url = await serve(handler)
+    sign = {"key": {"secret": "k"}, "algorithm": "sha512"}
+    params = RequestParameters.model_validate({"url": url, "body": "what do ya want for nothing?", "sign": sign})
+    await HttpRequest().run(params, context(secrets={"k": "Jefe"}))
+    assert heard == [
+        "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737"
+    ]
+
+
+async def test_p9_neither_the_key_nor_the_signature_is_recorded(request_, serve) -> None:
+    """A server that echoes them does not bring them into the result."""
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=400, text=f"{request.headers['X-Hub-Signature-256']} is not of {TOKEN}")
+
+    outcome = await request_(await serve(handler), sign=SIGN, json={})
+    told = json.dumps([outcome.result, outcome.error], ensure_ascii=False)
+    assert "sha256=[signed with token] is not of [secret token]" in told
+    assert hmac.new(TOKEN.encode(), b"{}", hashlib.sha256).hexdigest() not in told
+
+
+@pytest.mark.parametrize("name", ["gone", "empty"])
+async def test_without_its_key_nothing_is_sent(context, name: str) -> None:
+    """Unsigned it would be turned away, or worse, taken."""
+    sign = {"key": {"secret": name}}
+    params = RequestParameters.model_validate({"url": "http://127.0.0.1:9", "json": {}, "sign": sign})
+    outcome = await HttpRequest().run(params, context(secrets={"empty": ""}))
+    assert outcome.kind is Result.NOT_SENT
+    assert f"secret {name}" in outcome.error
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"headers": {"x-hub-signature-256": "x"}},
+        {"sign": {**SIGN, "header": "authorization"}, "auth": {"bearer": {"secret": "t"}}},
+    ],
+)
+def test_two_may_not_write_one_header(more: dict[str, object]) -> None:
+    """Which of them counted nobody could tell."""
+    with pytest.raises(ValidationError, match="`sign` writes the header"):
+        RequestParameters.model_validate({"url": "https://a.example", "sign": SIGN, **more})
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "kind", "pause"),
+    [
+        (429, "7", Result.NOT_SENT, 7.0),
+        (429, None, Result.NOT_SENT, None),
+        (503, "120", Result.REFUSED, 120.0),
+        (503, "soon", Result.REFUSED, None),
+        (500, "7", Result.REFUSED, None),
+    ],
+)
+async def test_a_server_that_asks_to_be_left_alone_is(request_, serve, status, after, kind, pause) -> None:
+    """429 says that the request was turned away unread; 503 may come from a gateway, after the request was taken."""
+    headers = {} if after is None else {"Retry-After": after}
+    outcome = await request_(await serve(answering(status=status, headers=headers)))
+    assert (outcome.kind, outcome.retry_after, outcome.result["status"]) == (kind, pause, status)

@@ -38,18 +38,22 @@ class Stand:
     settings: Mapping[str, Any]  # sections of the configuration that lead there
     secrets: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)  # over LABELS, for the examples
+    steps: Mapping[str, Any] = field(default_factory=dict)  # what examples see of earlier steps, by id
     hosts: Sequence[str] = ()  # patterns of `http.allow`
     samples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # more `with`s, by action
     fake: Fake | None = None  # HTTP, with faults on demand
     arrived: Callable[[], Any] | None = None  # without a fake: all that has arrived so far, as JSON values
     reach: Callable[[int], Mapping[str, Any]] | None = None  # settings that lead to another port of the loopback
     reset: Callable[[], None] | None = None  # makes everything as it was at the start
+    harmless: tuple[str, ...] = ()  # beginnings of `METHOD /path` that only read, though the method is no GET
+    offline: frozenset[str] = frozenset()  # actions of the group that ask nobody over a network
     fine: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (action, fault) that may be OK, and why
 
     def scope(self, **more: str) -> dict[str, Any]:
         """Give what templates of the examples see."""
         labels = {**LABELS, **self.labels, **more}
         return {
+            "steps": self.steps,
             "labels": labels, "annotations": {"summary": "It is down"}, "target": f"app/{labels['app']}", "vars": {},
             "rule": {"name": "mend-web"}, "run": {"id": "01jd", "url": "http://127.0.0.1:9095/runs/01jd", "rung": 0},
             "priority": "P1", "alerts": [{"labels": labels}], "group": {"labels": {}, "key": ""},

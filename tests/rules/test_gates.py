@@ -10,9 +10,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from yarl import URL
 
+from remediator.actions.bounds import visible
 from remediator.actions.protocol import Gate
-from remediator.rules.gates import Piece, UnsafeValue, admit, finish, shown, visible
+from remediator.rules.gates import admit, finish
 from remediator.rules.matchers import parse_matchers
+from remediator.rules.pieces import Piece, UnsafeValue, shown
 
 _NASTY = "-./\\\"'`{}%@:?#&=<>$();|*+[]^ \n\r\t\0\x1b\x7f\x85\u2028\u202e\ufffd"
 HOSTILE = st.text(st.characters() | st.sampled_from(_NASTY))
