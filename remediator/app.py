@@ -25,8 +25,9 @@ from remediator.engine.laying import lay
 from remediator.engine.noticing import Notice
 from remediator.errors import ConfigurationError, InvalidRules, StoreError
 from remediator.log import configure_log
+from remediator.model.control import Control, ControlKind
 from remediator.model.identity import new_id
-from remediator.model.run import Control, ControlKind, Event, EventKind, State
+from remediator.model.run import Event, EventKind, State
 from remediator.receive import Limits
 from remediator.review.morning import report_when_due
 from remediator.rules.configured import standing_of

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from remediator.model.books import Allowance, Books, Ending, Question, Touched
-from remediator.model.run import Book, Control, ControlKind, Origin, Reason, Run
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Book, Origin, Reason, Run
 from remediator.model.time import Timestamp, format_duration, format_rfc3339
 from remediator.rules.matchers import Matcher, parse_matchers
 from remediator.rules.rule import BlastRadius, FiringSet, Rule

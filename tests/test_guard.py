@@ -12,7 +12,8 @@ from remediator import guard
 from remediator.actions.protocol import Effect, Gate
 from remediator.guard import Case, Refusal
 from remediator.model.books import Allowance, Books, Ending, Touched
-from remediator.model.run import Book, Control, ControlKind, Mode, Origin, Priority, Reason, Run
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Book, Mode, Origin, Priority, Reason, Run
 from remediator.rules.rule import BlastRadius, EpisodeBounds, FiringSet, Guards, Limit, Rule, Rung, StepRule
 from remediator.rules.standing import Standing
 from remediator.rules.templates import Expression, TemplateError, Text, UnsafeValue

@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from samples import NOW, run
 
 from remediator.errors import IllegalTransition
+from remediator.model.control import Control, ControlKind
 from remediator.model.identity import new_id
 from remediator.model.run import (
     LEGAL,
     Book,
-    Control,
-    ControlKind,
     Mode,
     Origin,
     Phase,

@@ -30,7 +30,8 @@ from remediator.engine.moves import (
 )
 from remediator.engine.waiting import waiting
 from remediator.execute import Call, Course, Failed, Interrupted, Next, Wait
-from remediator.model.run import ControlKind, Mode, Origin, Phase, Reason, State, Step, StepState
+from remediator.model.control import ControlKind
+from remediator.model.run import Mode, Origin, Phase, Reason, State, Step, StepState
 from remediator.model.story import Story
 from remediator.model.time import Seconds, Timestamp, format_duration
 from remediator.rules.rule import Rule, Verify

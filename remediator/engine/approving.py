@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from remediator.engine.moves import Move, Rest, Surroundings, by, cancelled, end, held, order
 from remediator.engine.waiting import gone
-from remediator.model.run import Control, ControlKind, EventKind, Mode, Phase, Reason, Run, State
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import EventKind, Mode, Phase, Reason, Run, State
 from remediator.model.story import Story
 from remediator.model.time import Timestamp, format_duration, format_rfc3339
 from remediator.rules.rule import Approval, Rule

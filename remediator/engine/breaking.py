@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from remediator.engine.laying import lay
 from remediator.engine.noticing import Notice
+from remediator.model.control import Control, ControlKind
 from remediator.model.identity import new_id
-from remediator.model.run import Book, Control, ControlKind, Origin, Run
+from remediator.model.run import Book, Origin, Run
 from remediator.model.time import Timestamp, format_duration
 from remediator.rules.rule import Breaker, Rule
 from remediator.rules.standing import Standing

@@ -15,8 +15,9 @@ from remediator.engine.moves import pause_so_far
 from remediator.engine.noticing import Notice, give_notices
 from remediator.engine.occasions import Occasion, propose
 from remediator.errors import RemediatorError
+from remediator.model.control import Control, ControlKind
 from remediator.model.identity import new_id
-from remediator.model.run import Control, ControlKind, State
+from remediator.model.run import State
 from remediator.model.time import Seconds, format_rfc3339
 from remediator.store.protocol import Transaction
 

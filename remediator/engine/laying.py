@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from remediator.model.run import Control, ControlKind, Event, EventKind
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Event, EventKind
 from remediator.model.time import Timestamp, format_duration
 from remediator.store.protocol import Timer, Transaction
 

@@ -13,7 +13,8 @@ from remediator.engine.scope import base_scope, with_results
 from remediator.execute import Call, Course, Next, walk
 from remediator.guard import Refusal
 from remediator.model.alert import Episode
-from remediator.model.run import Control, ControlKind, EventKind, Mode, Origin, Phase, Reason, Run, State, Step
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import EventKind, Mode, Origin, Phase, Reason, Run, State, Step
 from remediator.model.story import Story
 from remediator.model.time import Seconds, Timestamp
 from remediator.rules.rule import Rule

@@ -13,8 +13,9 @@ from remediator.engine.breaking import DAEMON
 from remediator.engine.laying import lay, look_after_storm
 from remediator.engine.noticing import Notice, give_notices
 from remediator.model.alert import Alert, AlertStatus
+from remediator.model.control import Control, ControlKind
 from remediator.model.identity import new_id
-from remediator.model.run import Book, Control, ControlKind
+from remediator.model.run import Book
 from remediator.model.time import Timestamp, format_duration
 from remediator.rules.standing import Standing, Storm
 from remediator.store.protocol import Transaction

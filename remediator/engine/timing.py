@@ -10,7 +10,8 @@ from remediator.engine.desk import Desk
 from remediator.engine.intake import Taken, take_up
 from remediator.engine.laying import STORM_TIMER
 from remediator.engine.occasions import NotProposed, Occasion, propose
-from remediator.model.run import ControlKind, Event, EventKind, Origin
+from remediator.model.control import ControlKind
+from remediator.model.run import Event, EventKind, Origin
 from remediator.model.time import Seconds, Timestamp, format_rfc3339
 from remediator.rules.rule import Rule
 from remediator.store.protocol import Timer, Transaction

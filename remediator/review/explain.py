@@ -14,7 +14,8 @@ from remediator.engine.scope import base_scope, priority_of, with_results
 from remediator.match import stopping_matcher
 from remediator.model.alert import Alert, AlertStatus, Episode, Notification
 from remediator.model.books import Books, Question
-from remediator.model.run import Control, ControlKind, Mode, PlannedStep, Reason, Run, State
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Mode, PlannedStep, Reason, Run, State
 from remediator.model.story import Story
 from remediator.model.time import Timestamp, format_duration
 from remediator.rules.rule import Rule

@@ -13,7 +13,8 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from remediator.actions.protocol import Effect
-from remediator.model.run import Book, Control, ControlKind, Origin, Reason, Run, State
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Book, Origin, Reason, Run, State
 from remediator.model.time import Seconds, Timestamp, format_rfc3339
 from remediator.review.report import (
     Deed,

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from remediator.model.books import Allowance
-from remediator.model.run import Control, ControlKind, Mode, lowest
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Mode, lowest
 from remediator.model.time import Seconds, Timestamp
 from remediator.rules.cron import Schedule
 from remediator.rules.rule import BlastRadius, Breaker, Rule, StepRule

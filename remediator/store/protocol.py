@@ -14,8 +14,9 @@ import msgspec
 
 from remediator.model.alert import Episode, Notification
 from remediator.model.books import Books, Question
+from remediator.model.control import Control, ControlKind
 from remediator.model.message import KeptMessage, Message
-from remediator.model.run import Book, Control, ControlKind, Event, Priority, Run, State
+from remediator.model.run import Book, Event, Priority, Run, State
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
 

@@ -15,8 +15,9 @@ from remediator.engine.occasions import NotProposed, Occasion
 from remediator.errors import InvalidRules, MalformedBody, StoreError
 from remediator.forms.access import Access
 from remediator.model.alert import Episode
+from remediator.model.control import Control, ControlKind
 from remediator.model.identity import new_id
-from remediator.model.run import Control, ControlKind, Mode, Origin, State
+from remediator.model.run import Mode, Origin, State
 from remediator.model.story import Story
 from remediator.model.time import Seconds, Timestamp, parse_duration
 from remediator.receive import Limits, decode

@@ -11,7 +11,8 @@ from remediator import metrics
 from remediator.engine import Engine
 from remediator.errors import StoreError
 from remediator.forms.access import Access
-from remediator.model.run import ControlKind, State
+from remediator.model.control import ControlKind
+from remediator.model.run import State
 from remediator.store.protocol import Transaction
 from remediator.web.access import failure, plain_errors
 from remediator.web.api import api_app

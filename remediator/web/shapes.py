@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from remediator.model.alert import Episode
-from remediator.model.run import Control, Phase, Run, Step
+from remediator.model.control import Control
+from remediator.model.run import Phase, Run, Step
 from remediator.model.story import Story
 from remediator.model.time import Timestamp, format_rfc3339
 from remediator.rules.rule import Approval, Rule

@@ -11,18 +11,8 @@ from samples import NOW, run, story
 from remediator.actions.protocol import Gate
 from remediator.engine.approving import approvals, ask, awaiting
 from remediator.engine.moves import Effect, Rest, Surroundings
-from remediator.model.run import (
-    Control,
-    ControlKind,
-    EventKind,
-    Mode,
-    Origin,
-    Phase,
-    Reason,
-    State,
-    Step,
-    StepState,
-)
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import EventKind, Mode, Origin, Phase, Reason, State, Step, StepState
 from remediator.model.story import Story
 from remediator.rules.rule import Approval, Rule, Rung, StepRule
 from remediator.rules.standing import Standing

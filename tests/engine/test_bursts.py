@@ -13,7 +13,8 @@ from remediator.engine.breaking import open_breakers
 from remediator.engine.noticing import Notice
 from remediator.engine.storming import watch_for_storm
 from remediator.model.alert import Alert, AlertStatus
-from remediator.model.run import Book, Control, ControlKind, Mode, Origin, Run, State
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Book, Mode, Origin, Run, State
 from remediator.rules.rule import Breaker, Guards, Rule, Rung
 from remediator.rules.standing import Standing, Storm
 from remediator.rules.templates import Text

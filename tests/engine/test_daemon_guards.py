@@ -10,7 +10,8 @@ from stage import Stage
 from remediator.actions.protocol import Outcome, Result
 from remediator.engine import controls, reception
 from remediator.errors import StoreError
-from remediator.model.run import ControlKind, Mode
+from remediator.model.control import ControlKind
+from remediator.model.run import Mode
 from remediator.rules.rule import BlastRadius, Breaker
 from remediator.rules.standing import Storm
 from remediator.rules.templates import Expression

@@ -17,19 +17,8 @@ from remediator.engine.settle import Settled, follow, keep, needs_alerts, settle
 from remediator.errors import StaleLease
 from remediator.execute import Call
 from remediator.model.books import Question
-from remediator.model.run import (
-    Control,
-    ControlKind,
-    EventKind,
-    Mode,
-    Origin,
-    Phase,
-    Priority,
-    Reason,
-    State,
-    Step,
-    StepState,
-)
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import EventKind, Mode, Origin, Phase, Priority, Reason, State, Step, StepState
 from remediator.model.story import Story
 from remediator.rules.load import load_rules
 from remediator.rules.rule import Breaker, Rule

@@ -7,8 +7,9 @@ from stage import START, Stage
 
 from remediator.engine import controls
 from remediator.intervals import IntervalForm
+from remediator.model.control import Control, ControlKind
 from remediator.model.identity import new_id
-from remediator.model.run import Control, ControlKind, Mode
+from remediator.model.run import Mode
 from remediator.rules.windows import Modes, Window
 
 RULE = """

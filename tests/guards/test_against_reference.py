@@ -18,7 +18,8 @@ from stage import replace_standing
 from remediator.engine import controls
 from remediator.engine.occasions import Occasion
 from remediator.model.books import Allowance
-from remediator.model.run import ControlKind, Origin, State
+from remediator.model.control import ControlKind
+from remediator.model.run import Origin, State
 from remediator.rules.rule import BlastRadius, Breaker
 from remediator.rules.standing import Storm
 from remediator.store.protocol import RunFilter

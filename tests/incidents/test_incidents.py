@@ -23,8 +23,9 @@ from remediator.config import Config, LoadedConfig
 from remediator.engine import controls
 from remediator.errors import StoreError, StoreForeign, StoreLocked
 from remediator.match import stopping_matcher
+from remediator.model.control import Control, ControlKind
 from remediator.model.identity import new_id
-from remediator.model.run import Control, ControlKind, Mode
+from remediator.model.run import Mode
 from remediator.review.ruletest.examine import examine
 from remediator.review.ruletest.load import RuleTest, Wiring, find_tests, read_tests
 from remediator.review.stubs import stub

@@ -15,7 +15,7 @@ from remediator.config import load_config
 from remediator.engine import controls
 from remediator.errors import ConfigurationError
 from remediator.model.books import Allowance
-from remediator.model.run import ControlKind
+from remediator.model.control import ControlKind
 from remediator.rules.configured import standing_of
 from remediator.rules.rule import Breaker
 from remediator.rules.standing import Standing, Storm

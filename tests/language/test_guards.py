@@ -12,8 +12,8 @@ from stage import Stage
 from remediator.actions.protocol import Outcome, Result
 from remediator.engine import controls
 from remediator.model.alert import Notification
+from remediator.model.control import ControlKind
 from remediator.model.identity import new_id
-from remediator.model.run import ControlKind
 
 NO = Outcome(Result.REFUSED, error="no")
 

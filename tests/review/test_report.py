@@ -12,18 +12,8 @@ import pytest
 from samples import NOW, run
 
 from remediator.actions.catalog import load_catalog
-from remediator.model.run import (
-    Book,
-    Control,
-    ControlKind,
-    Mode,
-    Origin,
-    PlannedStep,
-    Priority,
-    Reason,
-    Run,
-    State,
-)
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Book, Mode, Origin, PlannedStep, Priority, Reason, Run, State
 from remediator.review.report import Need, Report, Verdict
 from remediator.review.summing import Material, report_of, verdict_of
 from remediator.review.wording import as_markdown, as_text, markdown

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from remediator.model.alert import Alert, AlertStatus, Notification
-from remediator.model.run import Control, State
+from remediator.model.control import Control
+from remediator.model.run import State
 from remediator.rules.rule import Rule
 from remediator.rules.standing import Storm
 

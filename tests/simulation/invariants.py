@@ -14,7 +14,8 @@ from simulation.rulebook import Book
 
 from remediator.actions.protocol import Effect, Outcome, Result
 from remediator.model.alert import Notification
-from remediator.model.run import LEGAL, Control, Run, State
+from remediator.model.control import Control
+from remediator.model.run import LEGAL, Run, State
 from remediator.store.chain import read_line
 
 _SWITCH = 2.0  # seconds: the kill switch stops new steps within that

@@ -14,8 +14,9 @@ from remediator.engine import Engine, controls
 from remediator.engine.controls import Impossible
 from remediator.engine.occasions import NotProposed, Occasion
 from remediator.errors import StoreError
+from remediator.model.control import Control, ControlKind
 from remediator.model.identity import new_id
-from remediator.model.run import Control, ControlKind, Mode, Origin, State
+from remediator.model.run import Mode, Origin, State
 
 if TYPE_CHECKING:
     from simulation.replica import Replica

@@ -5,15 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 from samples import NOW, admitted, episode, event, notification, put, run, story
 
-from remediator.model.run import (
-    Book,
-    Control,
-    ControlKind,
-    Origin,
-    Priority,
-    Reason,
-    State,
-)
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Book, Origin, Priority, Reason, State
 from remediator.model.story import Story
 from remediator.store.protocol import RunFilter, Store, Timer
 

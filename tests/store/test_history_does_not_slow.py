@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from samples import NOW, admitted, episode
 
 from remediator.model.books import Allowance, Question, Touched
-from remediator.model.run import Book, Control, ControlKind, Mode, Reason, State
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Book, Mode, Reason, State
 from remediator.model.story import Story
 from remediator.store.protocol import Decided, RunFilter, Transaction
 from remediator.store.sqlite import open_store

@@ -13,7 +13,8 @@ from samples import NOW
 
 from remediator.errors import StoreForeign
 from remediator.model.books import Allowance, Ending, Question
-from remediator.model.run import Book, Control, ControlKind, Mode, Origin, Reason, Run, State
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Book, Mode, Origin, Reason, Run, State
 from remediator.store.migrations import migrations
 from remediator.store.protocol import RunFilter, Transaction
 from remediator.store.sqlite import open_store

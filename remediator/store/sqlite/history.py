@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from remediator.model.run import Book, Control, ControlKind, Event
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Book, Event
 from remediator.model.time import Timestamp
 from remediator.store.chain import GENESIS, line_of, link_hash, read_line
 from remediator.store.protocol import StoredEvent
