@@ -10,7 +10,7 @@ import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
@@ -76,6 +76,16 @@ class Fake(ABC):
     @abstractmethod
     def error(self, status: int, message: str) -> web.Response:
         """Give an error in the platform's own form."""
+
+    @property
+    @abstractmethod
+    def files(self) -> Mapping[str, str]:
+        """Give the files that its section names, by their names: secrets, and what else it wants."""
+
+    @property
+    @abstractmethod
+    def section(self) -> Mapping[str, Any]:
+        """Give its section of the configuration, once it serves; a secret is named as its file is."""
 
     async def start(self, port: int = 0) -> str:
         """Serve on the loopback; gives the URL."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -147,6 +147,16 @@ class FakeFly(Fake):
     def machine(self, own: str) -> Machine:
         """Give a machine by its id."""
         return next(machine for machine in self.machines if machine.own == own)
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Give the secrets."""
+        return {"fly-token": TOKEN}
+
+    @property
+    def section(self) -> Mapping[str, Any]:
+        """Lead here."""
+        return {"token": {"secret": "fly-token"}, "url": self.url, "api_url": self.url}
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Give the paths of the published contract that the actions use."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -68,6 +68,16 @@ class FakeKubernetes(Fake, Cluster):
         )  # fmt: skip
 
     # --- HTTP ---
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Give the secrets."""
+        return {"kubeconfig": self.kubeconfig()}
+
+    @property
+    def section(self) -> Mapping[str, Any]:
+        """Lead here."""
+        return {"kubeconfig": "kubeconfig", "patch": ["Deployment", "ConfigMap"]}
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Give all paths to one handler, which takes them apart as the API server does."""

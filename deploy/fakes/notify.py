@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -35,6 +35,16 @@ class FakeInbox(Fake):
     def channel(self) -> str:
         """Give the URL that Apprise takes."""
         return f"json://{USER}:{PASSWORD}@{self.url.partition('//')[2]}/inbox"
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Give the secrets."""
+        return {"inbox-url": f"json://{USER}:{PASSWORD}@{self.url.removeprefix('http://')}/inbox"}
+
+    @property
+    def section(self) -> Mapping[str, Any]:
+        """Lead here."""
+        return {"channels": {"oncall": {"secret": "inbox-url"}}}
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Give the place where messages are posted."""

@@ -7,7 +7,7 @@ and OpenAPI documents (github.com/PagerDuty/api-schema).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -85,6 +85,19 @@ class FakePagerDuty(Fake):
         """Make it as it was at the start."""
         self.incidents[:] = [Incident(1, "web/web", "web is down", "acknowledged")]
         self.incidents[0].acknowledgements.append((_now(), PERSON))
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Give the secrets."""
+        return {"pagerduty-key": ROUTING_KEY, "pagerduty-token": TOKEN}
+
+    @property
+    def section(self) -> Mapping[str, Any]:
+        """Lead here."""
+        return {
+            "routing_key": {"secret": "pagerduty-key"}, "token": {"secret": "pagerduty-token"},
+            "events_url": self.url, "api_url": self.url,
+        }  # fmt: skip
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Give the events' place and the list of incidents."""

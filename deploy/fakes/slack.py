@@ -49,6 +49,16 @@ class FakeSlack(Fake):
         self.messages.clear()
         self.messages[CHANNEL, TS] = {"text": "Rolling back web"}
 
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Give the secrets."""
+        return {"slack-token": TOKEN}
+
+    @property
+    def section(self) -> Mapping[str, Any]:
+        """Lead here."""
+        return {"token": {"secret": "slack-token"}, "channel": "#ops", "url": self.url}
+
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Give the methods."""
         return [web.post("/chat.postMessage", self._post), web.post("/chat.update", self._update)]
