@@ -5,6 +5,7 @@ The gates themselves, with hostile values of all kinds: `tests/rules/test_gates.
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from stage import Stage
 
 from remediator.actions.catalog import load_catalog
 from remediator.actions.protocol import Gate, Grammar
+from remediator.actions.ssh.command import command_line
 from remediator.rules.parameters import ParameterTemplates
 from remediator.rules.templates import TemplateError, Text, UnsafeValue
 
@@ -39,6 +41,27 @@ def test_gate_argument() -> None:
     argv = rendered("exec.run", {"argv": ["echo", "a {{ labels.x }}"]}, "b c; rm -rf / $(x) -v").argv
     assert argv == ["echo", "a b c; rm -rf / $(x) -v"]
     assert refused("exec.run", {"argv": ["echo", "{{ labels.x }}"]}, "--flag", "-f", "a\nb", "a\x00b", "\x1b[2J")
+
+
+def test_gate_argument_of_ssh() -> None:
+    """Quoted for the remote shell, then as an argument of `exec`."""
+    written = {"host": "web-1.example.com", "argv": ["systemctl", "restart", "{{ labels.x }}"]}
+    argv = rendered("ssh.run", written, "a b; $(reboot) 'c'").argv
+    assert argv == ["systemctl", "restart", "a b; $(reboot) 'c'"]
+    assert shlex.split(command_line(argv, None)) == argv
+    assert refused("ssh.run", written, "--now", "a\nb", "a\x00b")
+
+
+def test_gate_sql() -> None:
+    """Bound parameters only: a query takes what its author wrote, and nothing that a label could add to it."""
+    hostile = "x'; DROP TABLE orders; --"
+    written = {"database": "main", "sql": "SELECT 1 WHERE $1 = 'a'", "bind": ["{{ labels.x }}"]}
+    found = rendered("postgres.query", written, hostile)
+    assert (found.sql, found.bind) == ("SELECT 1 WHERE $1 = 'a'", [hostile])
+    spliced = {"database": "main", "sql": "SELECT '{{ labels.x }}'"}
+    assert list(ParameterTemplates(spliced, CATALOG["postgres.query"].parameters).problems()) != []
+    with pytest.raises(TemplateError):
+        rendered("postgres.query", {"database": "main", "sql": "{{ labels.x }}"}, hostile)
 
 
 def test_gate_child_text() -> None:

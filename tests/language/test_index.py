@@ -27,6 +27,8 @@ GUARDS = "cooldown limit blast_radius breaker episodes unless_firing only_firing
 DAEMON_GUARDS = "limit blast_radius breaker max_running storm"
 ACTIONS = "exec.run exec.probe http.get http.request prometheus.query alertmanager.alerts wait log"
 PLACES = "argument child_text directory grammar host url header promql matchers json display"
+# Rows of the language's table of places that have another row's gate, or none: by what else keeps the value in its place.
+MORE_PLACES = "argument_of_ssh sql"
 LANGUAGE = {
     "key": KEYS.split(), "guard": GUARDS.split(), "daemon_guard": DAEMON_GUARDS.split(), "action": ACTIONS.split(),
     "gate": PLACES.split(),
@@ -95,6 +97,12 @@ def test_every_row_of_the_language_is_on_the_page_and_has_its_test(kind: str) ->
     """No more, no less: a row that is dropped from the page would drop its test unseen."""
     assert sorted({row for of, row in rows_of_the_page() if of == kind}) == sorted(LANGUAGE[kind])
     assert [row for row in LANGUAGE[kind] if name_of(kind, row) not in NAMES] == []
+
+
+@pytest.mark.parametrize("place", MORE_PLACES.split())
+def test_every_place_without_a_gate_of_its_own_has_its_test(place: str) -> None:
+    """The page has them in another place's row."""
+    assert name_of("gate", place) in NAMES
 
 
 def test_every_table_that_the_index_knows_is_on_the_page() -> None:
