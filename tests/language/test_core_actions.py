@@ -111,7 +111,7 @@ async def test_action_http_request(stage: Stage) -> None:
     action = stage.catalog["http.request"]
     assert action.effect is Effect.WRITE
     assert not action.idempotent(action.parameters.model_validate({"url": "http://a/", "method": "POST"}))
-    more = {"method", "json", "form", "body", "ok", "idempotent"}
+    more = {"method", "json", "form", "body", "sign", "ok", "idempotent"}
     assert set(parameters(stage, "http.request")) == {*parameters(stage, "http.get"), *more}
 
 
