@@ -18,42 +18,66 @@ GROUP = "remediator.actions"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalog(Mapping[str, Action[Any]]):
-    """All actions, by name, in the order of their names."""
+    """All actions, by name, in the order of their names.
 
-    actions: Mapping[str, Action[Any]] = field(default_factory=dict)
+    Our own come in when the first of their group is asked for: a daemon has no use for the platforms that no rule names.
+    """
+
+    actions: dict[str, Action[Any]] = field(default_factory=dict)  # that have come in
+    later: dict[str, EntryPoint] = field(default_factory=dict)  # by group: ours that have not
 
     def __getitem__(self, name: str) -> Action[Any]:
+        self._bring_in(_group_of(name))
         return self.actions[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.actions)
+        for group in list(self.later):
+            self._bring_in(group)
+        return iter(sorted(self.actions))
 
     def __len__(self) -> int:
-        return len(self.actions)
+        return sum(1 for _ in self)
 
     def nearest(self, name: str) -> str | None:
         """Give the known name most like one that isn't known, None if none is much like it."""
-        return next(iter(difflib.get_close_matches(name, self.actions, n=1)), None)
+        return next(iter(difflib.get_close_matches(name, self, n=1)), None)
+
+    def _bring_in(self, group: str) -> None:
+        entry = self.later.pop(group, None)
+        if entry is not None:
+            self.actions.update({action.name: action for action in _load(entry)})
+
+
+def _group_of(name: str) -> str:
+    """Give the entry point under which our own action of this name stands."""
+    group, dot, _ = name.partition(".")
+    return group if dot else "core"
 
 
 def load_catalog() -> Catalog:
-    """Load every action that an installed package names under the entry-point group `remediator.actions`.
+    """Find every action that an installed package names under the entry-point group `remediator.actions`.
 
-    Raises ConfigurationError, naming the package, when one can't be imported, offers something else than actions, or
-    takes a name that is taken.
+    Plug-ins are loaded at once. Raises ConfigurationError, naming the package, when one can't be imported, offers something
+    else than actions, or takes a name that is taken.
     """
-    actions: dict[str, Action[Any]] = {}
-    givers: dict[str, str] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
-        for action in _load(entry):
-            if action.name in actions:
+    entries = sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value))
+    catalog = Catalog(later={entry.name: entry for entry in entries if _is_ours(entry)})
+    givers: dict[str, EntryPoint] = {}
+    for entry in entries:
+        for action in () if _is_ours(entry) else _load(entry):
+            if action.name in catalog:
+                other = _giver(givers[action.name]) if action.name in givers else "remediator itself"
                 raise ConfigurationError(
-                    f"two actions are called {action.name}: one from {givers[action.name]}, one from {_giver(entry)}; "
+                    f"two actions are called {action.name}: one from {other}, one from {_giver(entry)}; "
                     f"remove one of the two packages"
                 )
-            actions[action.name] = action
-            givers[action.name] = _giver(entry)
-    return Catalog(dict(sorted(actions.items())))
+            catalog.actions[action.name] = action
+            givers[action.name] = entry
+    return catalog
+
+
+def _is_ours(entry: EntryPoint) -> bool:
+    return entry.module.startswith("remediator.actions.")
 
 
 def _giver(entry: EntryPoint) -> str:

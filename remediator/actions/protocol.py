@@ -124,7 +124,7 @@ class SecretReference(BaseModel):
 class Parameters(BaseModel):
     """Base of every action's parameters: frozen, unknown names refused, no guessing of types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True, defer_build=True)
 
 
 def _duration(value: object) -> object:

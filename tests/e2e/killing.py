@@ -101,6 +101,10 @@ def injected(daemon: Daemon, fault: str) -> Iterator[None]:
             yield
         finally:
             strace.terminate()
+            try:
+                strace.wait(10)
+            except subprocess.TimeoutExpired:  # seen once on a loaded machine: it waited for what it followed
+                strace.kill()
 
 
 @contextmanager
