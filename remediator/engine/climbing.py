@@ -28,7 +28,7 @@ def climb(story: Story, rule: Rule, around: Surroundings, because: str) -> Story
         verify_since=None, poll=0, poll_at=None, good_since=None,
     )  # fmt: skip
     told = story.tell(EventKind.CLIMBED, now, rule=rule.name, target=story.run.target, rung=number, because=because)
-    return told.move(State.RUNNING, now)
+    return _planned(told.move(State.RUNNING, now), rule, around)
 
 
 def climb_with_leave(story: Story, rule: Rule, around: Surroundings) -> Move:
@@ -41,12 +41,19 @@ def climb_with_leave(story: Story, rule: Rule, around: Surroundings) -> Move:
     if isinstance(found, Failed | Interrupted):
         because = f"{found.step.id or found.step.uses} could not be read: {found.step.error}"
         return end(story, rule, State.FAILED, (Reason.STEP, because)), None
-    run = story.run
-    try:
-        plan = render_plan(rule, run.rung, scope_of(story, rule, around, planning=True), around.standing.hosts)
-    except (TemplateError, UnsafeValue) as error:
-        return end(story, rule, State.FAILED, (Reason.STEP, str(error))), None
-    story = story.with_run(plan=plan, plan_hash=hash_plan(plan))
-    if run.approved_hash == story.run.plan_hash:
+    story = _planned(story, rule, around)
+    if story.run.ending is not None:
+        return story, None
+    if story.run.approved_hash == story.run.plan_hash:
         return story.with_run(reads_ahead=False, approved_hash=None), None
     return ask(story, rule, around.now), None
+
+
+def _planned(story: Story, rule: Rule, around: Surroundings) -> Story:
+    """Give the run the plan of the rung that it is on: it shows no other. What has none can't be begun."""
+    try:
+        plan = render_plan(rule, story.run.rung, scope_of(story, rule, around, planning=True), around.standing.hosts)
+    except (TemplateError, UnsafeValue) as error:
+        story = story.with_run(plan=None, plan_hash=None)
+        return end(story, rule, State.FAILED, (Reason.STEP, str(error)))
+    return story.with_run(plan=plan, plan_hash=hash_plan(plan))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from stage import Stage
 
 from remediator.actions.protocol import Outcome, Result
 from remediator.engine import controls
+from remediator.engine.plan import hash_plan
+from remediator.model.run import PlannedStep
 
 RULE = """
 rules:
@@ -30,6 +35,10 @@ def rule(*, more: str = "", guard: str = "cooldown: 10m") -> str:
     return RULE.replace("MORE", more).replace("GUARD", guard)
 
 
+def hash_of(plan: list[dict[str, Any]]) -> str:
+    return hash_plan(msgspec.convert(plan, list[PlannedStep]))
+
+
 def up(is_up: bool) -> dict[str, bool]:
     return {"up": is_up}
 
@@ -43,6 +52,35 @@ async def test_a_run_climbs_when_verification_is_false(stage: Stage) -> None:
     run = await stage.run()
     assert (run["state"], run["rung"]) == ("succeeded", 1)
     assert [says for name, says in stage.calls if name != "test.check"] == ["restart", "rollback"]
+
+
+async def test_the_plan_of_a_run_is_that_of_the_rung_that_it_is_on(stage: Stage) -> None:
+    """Also where nobody is asked for it (P12: it and its hash belong together)."""
+    await stage.rules(rule())
+    stage.outcomes["test.check"] = [up(False)]
+    await stage.fires(app="web")
+    first = await stage.run()
+    await stage.passes(65)
+    second = await stage.run()
+    assert (second["state"], second["rung"]) == ("verifying", 1)
+    assert [[step["says"] for step in run["plan"]] for run in (first, second)] == [
+        ["test.write restart"], ["test.write rollback"],
+    ]  # fmt: skip
+    assert first["plan_hash"] != second["plan_hash"] == hash_of(second["plan"])
+
+
+async def test_a_rung_that_has_no_plan_is_not_begun(stage: Stage) -> None:
+    """As nothing is that can't be planned before its first step; what was done before is undone."""
+    two = "[{id: act, uses: test.write, with: {says: rollback}}, {uses: test.write, with: {says: '{{ labels.gone }}'}}]"
+    await stage.rules(rule().replace("[{id: act, uses: test.write, with: {says: rollback}}]", two))
+    stage.outcomes["test.check"] = [up(False)]
+    await stage.fires(app="web")
+    await stage.passes(65)
+    run = await stage.run()
+    assert (run["state"], run["reason"], run["rung"], run["plan"]) == ("failed", "step", 1, None)
+    assert "gone" in run["because"]
+    assert [says for name, says in stage.calls if name == "test.write"] == ["restart"]
+    assert stage.used("test.undo") == 1
 
 
 async def test_past_the_last_rung_it_has_failed_and_is_undone(stage: Stage) -> None:
