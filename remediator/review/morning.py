@@ -7,8 +7,9 @@ import structlog
 
 from remediator.engine import Engine
 from remediator.engine.noticing import Notice, notice_story
-from remediator.model.run import Run, State
+from remediator.model.run import Origin, Run, State
 from remediator.model.time import Seconds, Timestamp
+from remediator.review.doing import PHASES, ActionOf, what
 from remediator.review.report import Report
 from remediator.review.summing import Material, report_of
 from remediator.review.wording import as_markdown
@@ -32,24 +33,27 @@ class _Course(msgspec.Struct, frozen=True):
 
 async def read_report(engine: Engine, since: Timestamp, now: Timestamp) -> Report:
     """Make the report of a span that ends now from the store's records. Raises StoreError."""
-    rules = engine.desk.rules
+    rules, action_of = engine.desk.rules, engine.desk.action
 
     async def script(
         tx: Transaction,
     ) -> Report:  # summed up here too: it takes a while, and here it keeps nobody waiting
-        return report_of(await _read(tx, rules, since, now), since, now)
+        return report_of(await _read(tx, rules, action_of, since, now), since, now)
 
     return await engine.store.view(script)
 
 
-async def _read(tx: Transaction, rules: RuleSet, since: Timestamp, now: Timestamp) -> Material:
+async def _read(tx: Transaction, rules: RuleSet, action_of: ActionOf, since: Timestamp, now: Timestamp) -> Material:
     found = [await tx.runs(RunFilter(ended_since=since, notices=True, limit=_MOST))]
     for state in State:  # one short index scan each, instead of a walk over all runs there are
         if state.open:
             found.append(await tx.runs(RunFilter(state=state, open_only=True, notices=True, limit=_MOST)))
     runs = [run for some in found for run in some]
     confidential, whole = await _confidential(tx, rules, runs), all(len(some) < _MOST for some in found)
-    return Material(runs, rules.rules, await tx.controls(now), confidential, whole)
+    begun = [run for run in runs if run.started_at is not None and run.origin is not Origin.NOTICE]
+    steps = await tx.steps_of([run.id for run in begun], PHASES)
+    done = {run.id: what(run, steps.get(run.id, ()), action_of) for run in begun}
+    return Material(runs, rules.rules, await tx.controls(now), confidential, whole, done)
 
 
 async def _confidential(tx: Transaction, rules: RuleSet, runs: list[Run]) -> frozenset[str]:

@@ -73,7 +73,9 @@ class Deed(msgspec.Struct, frozen=True):
     priority: Priority
     origin: Origin
     dry: bool
-    what: tuple[str, ...]  # the writing steps of its plan, in the actions' own words; empty: nothing was written
+    what: tuple[
+        str, ...
+    ]  # the steps that wrote or notified, or would have, in the actions' own words, and how they ended
     verdict: Verdict
     reason: Reason | None
     because: str | None

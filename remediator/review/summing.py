@@ -6,13 +6,12 @@ Runs of confidential rules are set apart before anything is told of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from msgspec.structs import replace
 
-from remediator.actions.protocol import Effect
 from remediator.model.control import Control, ControlKind
 from remediator.model.run import Book, Origin, Reason, Run, State
 from remediator.model.time import Seconds, Timestamp, format_rfc3339
@@ -49,6 +48,7 @@ class Material:
     controls: Sequence[Control] = ()  # laid, and neither lifted nor over
     confidential: frozenset[str] = frozenset()  # rules that are, or were when one of the runs began
     whole: bool = True
+    what: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by run: what it did, or would have done
 
 
 def report_of(material: Material, since: Timestamp, now: Timestamp) -> Report:
@@ -58,6 +58,10 @@ def report_of(material: Material, since: Timestamp, now: Timestamp) -> Report:
     veiled = [run for run in runs if run.rule in material.confidential]
     mine = [run for run in seen if _own(run)]
     counted = [run for run in runs if _own(run)]
+
+    def deeds(some: Iterable[Run]) -> Listing[Deed]:
+        return _deeds(list(some), material.what)
+
     return Report(
         since=format_rfc3339(since),
         until=format_rfc3339(now),
@@ -66,12 +70,12 @@ def report_of(material: Material, since: Timestamp, now: Timestamp) -> Report:
         begun_by_hand=sum(run.origin is Origin.HAND and not run.drill for run in runs),
         drilled=sum(run.drill for run in runs),
         pressing=_pressing(material, runs),
-        acted=_deeds([run for run in mine if _acted(run)]),
-        would_have_acted=_deeds([run for run in mine if _would_have_acted(run)]),
+        acted=deeds(run for run in mine if _acted(run)),
+        would_have_acted=deeds(run for run in mine if _would_have_acted(run)),
         refused=_groups([run for run in mine if verdict_of(run) is Verdict.REFUSED]),
         not_begun=_groups([run for run in mine if verdict_of(run) is Verdict.NOT_BEGUN]),
-        by_hand=_deeds([run for run in seen if run.origin is Origin.HAND and not run.drill]),
-        drills=_deeds([run for run in seen if run.drill]),
+        by_hand=deeds(run for run in seen if run.origin is Origin.HAND and not run.drill),
+        drills=deeds(run for run in seen if run.drill),
         waiting=_groups([run for run in mine if run.open and _need_of(run) is None]),
         confidential=_veiled(veiled),
         rules=_by_rule(mine),
@@ -173,37 +177,28 @@ def _needed(group: Sequence[Run], confidential: frozenset[str]) -> Pressing:
 # -- what was done, and what was not --
 
 
-def _deeds(runs: Sequence[Run]) -> Listing[Deed]:
+def _deeds(runs: Sequence[Run], what: Mapping[str, tuple[str, ...]]) -> Listing[Deed]:
     """Tell of runs that began or would have: failures first, then the most urgent, then the newest."""
     groups = _alike(
-        runs, lambda run: (run.rule, run.target, _what(run), verdict_of(run), run.reason, run.dry, run.origin)
+        runs,
+        lambda run: (run.rule, run.target, what.get(run.id), verdict_of(run), run.reason, run.dry, run.origin),
     )
-    deeds = [_deed(group) for group in groups]
+    deeds = [_deed(group, what.get(group[-1].id, ())) for group in groups]
     deeds.sort(key=lambda each: each.last_at, reverse=True)
     return _listing(sorted(deeds, key=lambda each: (each.verdict is not Verdict.FAILED, each.priority)))
 
 
-def _deed(group: Sequence[Run]) -> Deed:
+def _deed(group: Sequence[Run], what: Sequence[str]) -> Deed:
     newest = group[-1]
     times = [_first(run.started_at, run.created_at) for run in group]
     spans = [span for span in map(_span, group) if span is not None]
     return Deed(
         rule=newest.rule, target=newest.target, priority=min(run.priority for run in group), origin=newest.origin,
-        dry=newest.dry, what=_what(newest), verdict=verdict_of(newest), reason=newest.reason,
+        dry=newest.dry, what=tuple(map(_short, what)), verdict=verdict_of(newest), reason=newest.reason,
         because=_cut(newest.because), count=len(group), first_at=format_rfc3339(min(times)),
         last_at=format_rfc3339(max(times)), shortest=min(spans, default=None), longest=max(spans, default=None),
         run=newest.id,
     )  # fmt: skip
-
-
-def _what(run: Run) -> tuple[str, ...]:
-    """Give what was written, or would have been, in the words of the plan; of a rule that only tells, what it told."""
-    if run.origin is Origin.REVERT:
-        return (f"what run {run.reverts} did was taken back",) if run.wrote else ()
-    told = {Effect.WRITE} if run.wrote else {Effect.NOTIFY} if not run.dry else {Effect.WRITE, Effect.NOTIFY}
-    if run.state is State.FAILED and not run.wrote:
-        told = set()
-    return tuple(_short(step.says) for step in run.plan or () if step.effect in told)
 
 
 def _span(run: Run) -> Seconds | None:

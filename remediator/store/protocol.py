@@ -16,7 +16,7 @@ from remediator.model.alert import Episode, Notification
 from remediator.model.books import Books, Question
 from remediator.model.control import Control, ControlKind
 from remediator.model.message import KeptMessage, Message
-from remediator.model.run import Book, Event, Priority, Run, State
+from remediator.model.run import Book, Event, Phase, Priority, Run, State, Step
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
 
@@ -220,6 +220,9 @@ class Transaction(Protocol):
 
     async def runs(self, which: RunFilter) -> Sequence[Run]:
         """List runs."""
+
+    async def steps_of(self, runs: Collection[str], phases: Collection[Phase]) -> Mapping[str, Sequence[Step]]:
+        """Give the steps of some phases by run, without what came of them (`result`); a run that has none is left out."""
 
     async def open_counts(self) -> Mapping[State, int]:
         """Count the open runs by state."""

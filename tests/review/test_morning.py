@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import pytest
 from stage import START, Stage, stage_in
 
+from remediator.actions.protocol import Outcome, Result
 from remediator.config import Config, LoadedConfig
+from remediator.engine import controls
 from remediator.errors import ConfigurationError
 from remediator.model.run import Mode, Origin
 from remediator.model.time import parse_rfc3339
 from remediator.review.morning import read_report, report_when_due
+from remediator.review.report import Verdict
 from remediator.rules.configured import notice_rule, standing_of
 from remediator.rules.cron import Schedule
 from remediator.store.protocol import RunFilter
@@ -27,6 +31,7 @@ rules:
     guard: {cooldown: 10m}
     steps: [{uses: test.write, with: {says: '{{ labels.app }}'}}]
 """
+TO_STEPS = RULE.partition("    steps:")[0]
 EIGHT = parse_rfc3339("2026-11-19T08:00:00Z")
 DAY = 86_400.0
 
@@ -88,6 +93,85 @@ async def test_dry_runs_are_told_with_the_time_in_which_they_healed(stage: Stage
     (deed,) = report.would_have_acted.entries
     assert (deed.target, deed.what, round(deed.longest or 0)) == ("app/web", ("test.write web",), 300)
     assert (report.numbers.would_have_acted, report.numbers.healed) == (1, 1)
+
+
+# -- what was done --
+
+
+async def told(stage: Stage, rule: str) -> tuple[str, ...]:
+    """Let an alert fire under a rule, and give what the report says of the only run."""
+    await stage.rules(rule)
+    await stage.fires(app="web")
+    await stage.passes(200)
+    report = await read_report(stage.engine, START, stage.clock.now())
+    (deed,) = [*report.acted.entries, *report.would_have_acted.entries]
+    return deed.what
+
+
+def doing(steps: str, more: str = "") -> str:
+    """Make the rule with other steps."""
+    return TO_STEPS + f"    steps: {steps}\n{more}"
+
+
+async def test_of_a_ladder_the_remedy_that_helped_is_told_and_those_before_that_did_not(stage: Stage) -> None:
+    """Nobody writes rules after a report that praises the wrong one."""
+    verify = "verify: {within: 1m, every: 10s, checks: [{uses: test.check, expect: result.up}]}"
+    rungs = "".join(
+        f"      - {{steps: [{{uses: test.write, with: {{says: {each}}}}}], {verify}}}\n"
+        for each in ("restart", "rollback")
+    )
+    stage.outcomes["test.check"] = [*[{"up": False}] * 7, {"up": True}]
+    assert await told(stage, TO_STEPS + "    ladder:\n" + rungs) == (
+        "rung 1, which did not help: test.write restart", "rung 2: test.write rollback",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", [Mode.AUTO, Mode.DRY_RUN])
+async def test_a_step_that_was_skipped_was_not_done(stage: Stage, mode: Mode) -> None:
+    """Nor would it have been: its `if` was false when its turn came, which no plan could tell."""
+    await stage.rules(RULE, mode=mode)
+    stage.outcomes["test.read"] = [{"bad": False}]
+    steps = """
+      - {id: look, uses: test.read}
+      - {uses: test.write, with: {says: one}, if: steps.look.result.bad}
+      - {uses: test.write, with: {says: two}}
+"""
+    assert await told(stage, doing(steps)) == ("test.write two",)
+
+
+async def test_a_step_that_was_never_reached_was_not_tried_and_what_was_undone_is_told(stage: Stage) -> None:
+    """With how each ended."""
+    stage.outcomes["test.write"] = [Outcome(Result.REFUSED, error="no")]
+    steps = "[{uses: test.notify, with: {says: hear}}, {uses: test.write, with: {says: one}}, {uses: test.write}]"
+    undo = "    undo: [{uses: test.undo, with: {says: back}}]\n    on_failure: [{uses: test.notify}]\n"
+    assert await told(stage, doing(steps, undo)) == (
+        "test.notify hear", "test.write one (failed)", "undo: test.undo back",
+    )  # fmt: skip
+
+
+async def test_a_run_that_was_cancelled_in_a_step_did_not_do_what_was_to_come(stage: Stage) -> None:
+    """And of the step at work it is not said that it was done."""
+    stage.blocked["test.write"] = asyncio.Event()
+    await stage.rules(doing("[{uses: test.write, with: {says: one}}, {uses: test.write, with: {says: two}}]"))
+    await stage.fires(app="web")
+    await controls.cancel(stage.engine, (await stage.run())["id"], "ann", "enough")
+    await stage.settle()
+    report = await read_report(stage.engine, START, stage.clock.now())
+    assert [(each.verdict, each.what) for each in report.acted.entries] == [
+        (Verdict.STOPPED, ("test.write one (failed)",)),
+    ]
+
+
+async def test_of_a_revert_only_what_took_the_change_back_is_told(stage: Stage) -> None:
+    """Its records hold the steps of the run before, too: they are that run's."""
+    await stage.rules(RULE + "    revert: {after: 1m, steps: [{uses: test.undo, with: {says: back}}]}\n")
+    await stage.fires(app="web")
+    await stage.passes(61)
+    report = await read_report(stage.engine, START, stage.clock.now())
+    before = (await stage.runs())[0]["id"]
+    assert [each.what for each in report.acted.entries] == [
+        (f"revert of run {before}: test.undo back",), ("test.write web",),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("after", [RULE, RULE.replace("mend", "other"), RULE.replace("Mend what", "What")])

@@ -13,7 +13,7 @@ from samples import NOW, run
 
 from remediator.actions.catalog import load_catalog
 from remediator.model.control import Control, ControlKind
-from remediator.model.run import Book, Mode, Origin, PlannedStep, Priority, Reason, Run, State
+from remediator.model.run import Book, Mode, Origin, Priority, Reason, Run, State
 from remediator.review.report import Need, Report, Verdict
 from remediator.review.summing import Material, report_of, verdict_of
 from remediator.review.wording import as_markdown, as_text, markdown
@@ -22,11 +22,7 @@ from remediator.rules.rule import Rule
 
 DAY = 86_400.0
 UNTIL = NOW + DAY
-PLAN = (
-    PlannedStep(None, "http.get", "read", "ask http://a/health", {}),
-    PlannedStep(None, "exec.run", "write", "run systemctl restart nginx", {}),
-    PlannedStep(None, "test.notify", "notify", "tell the channel", {}),
-)
+DID = ("run systemctl restart nginx",)
 
 
 class Night:
@@ -34,19 +30,23 @@ class Night:
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
+        self.what: dict[str, tuple[str, ...]] = {}  # by run
         self._numbers = count(1)
 
-    def has(self, state: State, reason: Reason | None = None, **changes: Any) -> Run:
-        """Add a run that ended in a state, or is in it."""
+    def has(
+        self, state: State, reason: Reason | None = None, *, did: tuple[str, ...] | None = None, **changes: Any
+    ) -> Run:
+        """Add a run that ended in a state, or is in it, and did something if it has begun."""
         number = next(self._numbers)
         at = NOW + number * 60
         begun = state not in {State.BLOCKED, State.CANCELLED, State.WAITING, State.AWAITING_APPROVAL}
         values: dict[str, Any] = {
             "state": state, "reason": reason, "created_at": at, "started_at": at if begun else None,
-            "ended_at": None if state.open else at + 30, "target": "host/a", "rule": "restart-web", "plan": PLAN,
-            "wrote": begun, "due_at": None,
+            "ended_at": None if state.open else at + 30, "target": "host/a", "rule": "restart-web", "due_at": None,
         }  # fmt: skip
         self.runs.append(run(number, **{**values, **changes}))
+        if did is not None or begun:
+            self.what[self.runs[-1].id] = DID if did is None else did
         return self.runs[-1]
 
     def helped(self, **changes: Any) -> Run:
@@ -55,11 +55,11 @@ class Night:
 
     def planned(self, **changes: Any) -> Run:
         """Add a dry run."""
-        return self.has(State.PLANNED, **{"mode": Mode.DRY_RUN, "wrote": False, **changes})
+        return self.has(State.PLANNED, **{"mode": Mode.DRY_RUN, **changes})
 
     def report(self, **material: Any) -> Report:
         """Make the report of it."""
-        return report_of(Material(self.runs, **material), NOW, UNTIL)
+        return report_of(Material(self.runs, **{"what": self.what, **material}), NOW, UNTIL)
 
     def text(self, **material: Any) -> str:
         """Make the report of it, as text."""
@@ -125,8 +125,8 @@ def test_what_was_done_is_told_in_the_words_of_the_writing_steps(night: Night) -
 
 
 def test_a_run_that_failed_before_it_wrote_says_that_nothing_was_written(night: Night) -> None:
-    """A plan is no deed."""
-    night.has(State.FAILED, Reason.STEP, wrote=False, because="step http.get: refused")
+    """And no more."""
+    night.has(State.FAILED, Reason.STEP, did=(), because="step http.get: refused")
     assert "      nothing was written\n      because step http.get: refused\n" in night.text()
     assert "systemctl" not in night.text()
 
@@ -151,7 +151,7 @@ def test_what_would_have_been_done_says_whether_it_was_for_nothing(night: Night)
         "restart-web on host/a, 2 times, 2026-11-18T11:07Z to 2026-11-18T11:08Z: healed by itself after 2m to 9m"
         in text
     )
-    assert "      would do: run systemctl restart nginx; tell the channel\n" in text
+    assert "      would do: run systemctl restart nginx\n" in text
     assert "restart-web on host/b, 2026-11-18T11:09Z: has not healed by itself; run" in text
     assert "restart-web on host/c, 2026-11-18T11:10Z: planned; run" in text
 
@@ -273,11 +273,9 @@ def test_a_failure_that_was_made_good_since_needs_nobody(night: Night) -> None:
 def test_a_revert_that_waits_for_its_time_needs_nobody(night: Night) -> None:
     """It waits."""
     night.has(State.WAITING, Reason.REVERT, origin=Origin.REVERT)
-    night.has(State.SUCCEEDED, origin=Origin.REVERT, reverts="R1", plan=None)
     report = night.report()
     assert report.pressing.entries == ()
     assert [each.reason for each in report.waiting.entries] == [Reason.REVERT]
-    assert report.acted.entries[0].what == ("what run R1 did was taken back",)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +330,7 @@ def test_of_a_confidential_rule_there_is_rule_priority_state_and_id_alone(night:
         "rule": "hidden",
         "target": "SECRET",
         "because": "SECRET",
-        "plan": (PlannedStep(None, "x", "write", "SECRET", {}),),
+        "did": ("SECRET",),
     }
     night.helped(origin=Origin.HAND, **told)
     for state in State:
@@ -364,7 +362,7 @@ EVIL = "\x1b[2J@here <!channel> <b>x</b> [a](http://evil.example) `c` |d| *e* #1
 
 def test_no_value_steers_a_terminal(night: Night) -> None:
     """Control characters and line breaks are shown, not obeyed (P10)."""
-    night.has(State.FAILED, Reason.STEP, target=EVIL, because=EVIL, wrote=True)
+    night.has(State.FAILED, Reason.STEP, target=EVIL, because=EVIL, did=(EVIL,))
     text = night.text()
     assert "\x1b" not in text
     assert "\\x1b[2J@here" in text
@@ -373,8 +371,7 @@ def test_no_value_steers_a_terminal(night: Night) -> None:
 
 def test_no_value_is_markup_link_or_mention_in_markdown(night: Night) -> None:
     """Nor HTML, a table's cell, or a heading (P10)."""
-    evil = PlannedStep(None, "exec.run", "write", EVIL, {})
-    night.has(State.FAILED, Reason.STEP, target=EVIL, because=EVIL, plan=(evil,))
+    night.has(State.FAILED, Reason.STEP, target=EVIL, because=EVIL, did=(EVIL,))
     night.has(State.BLOCKED, Reason.COOLDOWN, target=EVIL, because=EVIL)
     text = as_markdown(night.report())
     for mark in ("@here", "<!", "<b>", "://", "www.", "\x1b", "\n# head", "\n- item"):
@@ -406,20 +403,19 @@ def test_markdown_has_headings_lists_and_a_table(night: Night) -> None:
 
 def test_the_report_in_operations_is_one_that_is_made(night: Night) -> None:
     """Somebody learns to read it there."""
-    restart = (PlannedStep("restart", "exec.run", "write", "run systemctl restart nginx", {}),)
-    rollback = (PlannedStep(None, "exec.run", "write", "run /opt/shop/rollback web", {}),)
+    rollback = ("run /opt/shop/rollback web",)
     lost = (
         "step restart: exec.run was begun, and how it ended is not known: look at host/c, then `remediator resolve …`"
     )
     cooling = "the last run on host/a ended 2m ago, and cooldown is 5m"
-    night.helped(target="host/a", plan=restart)
-    night.helped(target="host/a", plan=restart, ended_at=NOW + 240)
-    night.has(State.FAILED, Reason.VERIFY, target="host/b", plan=restart, because="false till 5m had passed: health")
-    night.has(State.UNKNOWN, Reason.INTERRUPTED, target="host/c", plan=restart, because=lost)
+    night.helped(target="host/a")
+    night.helped(target="host/a", ended_at=NOW + 240)
+    night.has(State.FAILED, Reason.VERIFY, target="host/b", because="false till 5m had passed: health")
+    night.has(State.UNKNOWN, Reason.INTERRUPTED, target="host/c", because=lost)
     for minutes in (2, 3, 9):
         healed = {"created_at": NOW + 600, "healed_at": NOW + 600 + minutes * 60}
-        night.planned(rule="rollback-release", target="app/web", plan=rollback, priority=Priority.P1, **healed)
-    night.planned(rule="rollback-release", target="app/shop", plan=rollback, priority=Priority.P1)
+        night.planned(rule="rollback-release", target="app/web", did=rollback, priority=Priority.P1, **healed)
+    night.planned(rule="rollback-release", target="app/shop", did=rollback, priority=Priority.P1)
     for _ in range(14):
         night.has(State.BLOCKED, Reason.COOLDOWN, target="host/a", because=cooling)
     for _ in range(3):

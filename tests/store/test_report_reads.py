@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from samples import NOW, admitted, story
 
-from remediator.model.run import State
+from remediator.model.run import Phase, State, Step, StepState
 from remediator.model.story import Story
 from remediator.store.protocol import REPORT_TIMER, RunFilter, Store, Timer
 
@@ -20,6 +21,27 @@ async def test_runs_are_given_by_when_they_ended(store: Store) -> None:
     found = await store.view(lambda tx: tx.runs(RunFilter(ended_since=NOW)))
     assert [run.target for run in found] == ["app4", "app2"]
     assert await store.view(lambda tx: tx.runs(RunFilter(ended_since=NOW, open_only=True))) == []
+
+
+def step(phase: Phase, position: int = 0, *, rung: int = 0) -> Step:
+    return Step(
+        phase, position, 0, 1, "exec.run", None, StepState.FAILED, NOW, NOW + 1, result={"stdout": "much"}, error="no",
+        parameters={"argv": ["x"]}, rung=rung,
+    )  # fmt: skip
+
+
+async def test_what_runs_did_is_given_by_run_in_its_order_without_results(store: Store) -> None:
+    """Of the phases and runs that are asked for: a result may be large, and a report is about many runs."""
+    steps = (step(Phase.STEPS, 1), step(Phase.STEPS), step(Phase.STEPS, rung=1), step(Phase.UNDO), step(Phase.FACTS))
+    stories = [
+        replace(each, steps=steps, touched=frozenset(step.key for step in steps))
+        for each in (admitted(1, NOW), admitted(2, NOW))
+    ]
+    await put(store, *stories, admitted(3, NOW))
+    asked = [each.run.id for each in (stories[0], admitted(3, NOW))]
+    found = await store.view(lambda tx: tx.steps_of(asked, (Phase.STEPS, Phase.UNDO)))
+    expected = [step(Phase.STEPS), step(Phase.STEPS, 1), step(Phase.UNDO), step(Phase.STEPS, rung=1)]
+    assert found == {asked[0]: [replace(each, result=None) for each in expected]}
 
 
 async def test_the_timer_of_the_report_wakes_nobody(store: Store) -> None:

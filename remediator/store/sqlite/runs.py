@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from remediator.errors import StaleLease
 from remediator.model.alert import Episode
 from remediator.model.identity import id_floor
-from remediator.model.run import Book, Priority, Reason, Run, State, Step
+from remediator.model.run import Book, Phase, Priority, Reason, Run, State, Step
 from remediator.model.story import Story, stand_in
 from remediator.model.time import Timestamp
 from remediator.store.protocol import REPORT_TIMER, OpenRun, RunFilter, Watch
@@ -244,6 +244,17 @@ class RunRows(BookRows, HistoryRows):
             *values, which.limit,
         )  # fmt: skip
         return [_run(row) for row in rows]
+
+    async def steps_of(self, runs: Collection[str], phases: Collection[Phase]) -> Mapping[str, Sequence[Step]]:
+        rows = self._all(
+            "SELECT run, json_remove(body, '$.result') FROM steps WHERE run IN (SELECT value FROM json_each(?)) "
+            "AND phase IN (SELECT value FROM json_each(?)) ORDER BY run, rung, phase, position, item",
+            _encode(list(runs)).decode(), _encode(list(phases)).decode(),
+        )  # fmt: skip
+        found: dict[str, list[Step]] = {}
+        for run, body in rows:
+            found.setdefault(run, []).append(_step_decoder.decode(body))
+        return found
 
     async def open_counts(self) -> Mapping[State, int]:
         rows = self._all("SELECT state, count(*) FROM runs WHERE ended_at IS NULL GROUP BY state")
