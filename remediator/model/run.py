@@ -294,6 +294,14 @@ class Run(msgspec.Struct, frozen=True):
         return self.mode is Mode.DRY_RUN
 
     @property
+    def healed_after(self) -> Seconds | None:
+        """Give how long after the match its alerts had resolved, where they did so by themselves."""
+        at = self.healed_at
+        if self.state is State.CANCELLED and self.reason is Reason.RESOLVED and self.started_at is None:
+            at = self.ended_at  # it waited, and was cancelled for that in the same transaction
+        return None if at is None else at - self.created_at
+
+    @property
     def book(self) -> Book:
         """Give the books that it is written in."""
         return Book.DRILL if self.drill else Book.DRY if self.dry else Book.LIVE

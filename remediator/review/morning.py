@@ -10,8 +10,8 @@ from remediator.engine.noticing import Notice, notice_story
 from remediator.model.run import Origin, Run, State
 from remediator.model.time import Seconds, Timestamp
 from remediator.review.doing import PHASES, ActionOf, what
-from remediator.review.report import Report
-from remediator.review.summing import Material, report_of
+from remediator.review.report import Report, Verdict
+from remediator.review.summing import Material, report_of, verdict_of
 from remediator.review.wording import as_markdown
 from remediator.rules.cron import Schedule
 from remediator.rules.rule import RuleSet
@@ -53,7 +53,8 @@ async def _read(tx: Transaction, rules: RuleSet, action_of: ActionOf, since: Tim
     begun = [run for run in runs if run.started_at is not None and run.origin is not Origin.NOTICE]
     steps = await tx.steps_of([run.id for run in begun], PHASES)
     done = {run.id: what(run, steps.get(run.id, ()), action_of) for run in begun}
-    return Material(runs, rules.rules, await tx.controls(now), confidential, whole, done)
+    resolved = await tx.resolved_at([run.id for run in runs if run.by_alert and verdict_of(run) is Verdict.REFUSED])
+    return Material(runs, rules.rules, await tx.controls(now), confidential, whole, done, resolved)
 
 
 async def _confidential(tx: Transaction, rules: RuleSet, runs: list[Run]) -> frozenset[str]:

@@ -95,6 +95,9 @@ class Group(msgspec.Struct, frozen=True):
     reason: Reason | None
     count: int
     dry: int  # how many of them are dry runs
+    healed: int  # of how many it is known that their alerts have resolved by themselves
+    shortest: Seconds | None  # from the match until the alerts of these had resolved
+    longest: Seconds | None
     first_at: str
     last_at: str
     target: str | None

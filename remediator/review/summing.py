@@ -49,6 +49,7 @@ class Material:
     confidential: frozenset[str] = frozenset()  # rules that are, or were when one of the runs began
     whole: bool = True
     what: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by run: what it did, or would have done
+    resolved: Mapping[str, Timestamp] = field(default_factory=dict)  # by refused run: when all its alerts had resolved
 
 
 def report_of(material: Material, since: Timestamp, now: Timestamp) -> Report:
@@ -72,7 +73,7 @@ def report_of(material: Material, since: Timestamp, now: Timestamp) -> Report:
         pressing=_pressing(material, runs),
         acted=deeds(run for run in mine if _acted(run)),
         would_have_acted=deeds(run for run in mine if _would_have_acted(run)),
-        refused=_groups([run for run in mine if verdict_of(run) is Verdict.REFUSED]),
+        refused=_groups([run for run in mine if verdict_of(run) is Verdict.REFUSED], material.resolved),
         not_begun=_groups([run for run in mine if verdict_of(run) is Verdict.NOT_BEGUN]),
         by_hand=deeds(run for run in seen if run.origin is Origin.HAND and not run.drill),
         drills=deeds(run for run in seen if run.drill),
@@ -202,25 +203,34 @@ def _deed(group: Sequence[Run], what: Sequence[str]) -> Deed:
 
 
 def _span(run: Run) -> Seconds | None:
-    if run.healed_at is not None:
-        return run.healed_at - run.created_at
+    if run.healed_after is not None:
+        return run.healed_after
     return None if run.dry or run.started_at is None or run.ended_at is None else run.ended_at - run.started_at
 
 
-def _groups(runs: Sequence[Run]) -> Listing[Group]:
+def _groups(runs: Sequence[Run], resolved: Mapping[str, Timestamp] | None = None) -> Listing[Group]:
     """Tell of runs by rule, state and reason, the largest groups first."""
-    groups = [_group(each) for each in _alike(runs, lambda run: (run.rule, run.state, run.reason))]
+    groups = [_group(each, resolved or {}) for each in _alike(runs, lambda run: (run.rule, run.state, run.reason))]
     return _listing(sorted(groups, key=lambda each: -each.count))
 
 
-def _group(group: Sequence[Run]) -> Group:
+def _group(group: Sequence[Run], resolved: Mapping[str, Timestamp]) -> Group:
     newest = group[-1]
     times = [run.created_at for run in group]
+    spans = [span for span in (_healed_after(run, resolved) for run in group) if span is not None]
     return Group(
         rule=newest.rule, state=newest.state, reason=newest.reason, count=len(group),
-        dry=sum(run.dry for run in group), first_at=format_rfc3339(min(times)), last_at=format_rfc3339(max(times)),
+        dry=sum(run.dry for run in group), healed=len(spans), shortest=min(spans, default=None),
+        longest=max(spans, default=None), first_at=format_rfc3339(min(times)), last_at=format_rfc3339(max(times)),
         target=newest.target, because=_cut(newest.because), run=newest.id,
     )  # fmt: skip
+
+
+def _healed_after(run: Run, resolved: Mapping[str, Timestamp]) -> Seconds | None:
+    at = resolved.get(run.id)
+    return (
+        run.healed_after if at is None else max(0.0, at - run.created_at)
+    )  # it may have been over when it was told of
 
 
 def _veiled(runs: Sequence[Run]) -> Listing[Veiled]:

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from remediator.actions.bounds import visible
 from remediator.model.run import Origin
-from remediator.model.time import format_duration
+from remediator.model.time import Seconds, format_duration
 from remediator.review.report import Deed, Group, Listing, Need, Numbers, Pressing, Report, Review, Veiled, Verdict
 
 T = TypeVar("T")
@@ -158,7 +158,7 @@ class _Words:
     def group(self, each: Group) -> _Entry:
         reason = f" ({each.reason})" if each.reason else ""
         dry = f" ({each.dry} dry)" if each.dry else ""
-        line = f"{self._show(each.rule)}: {each.state}{reason}{dry}, {_when(each)}; run {each.run}"
+        line = f"{self._show(each.rule)}: {each.state}{reason}{dry}, {_when(each)}{_healed(each)}; run {each.run}"
         on = [] if each.target is None else [f"on {self._show(each.target)}"]
         detail = ", ".join([*on, *self._because(each.because)])
         return _Entry(line, [f"{'the last ' if each.count > 1 and on else ''}{detail}"] if detail else [])
@@ -204,8 +204,19 @@ def _verdict(each: Deed) -> str:
     reason = f" ({each.reason})" if each.reason else ""
     if each.shortest is None or each.longest is None:
         return words + reason
-    spans = dict.fromkeys(map(format_duration, (each.shortest, each.longest)))
-    return f"{words}{reason} {'after' if each.verdict is Verdict.HEALED else 'in'} {' to '.join(spans)}"
+    spans = _spans(each.shortest, each.longest)
+    return f"{words}{reason} {'after' if each.verdict is Verdict.HEALED else 'in'} {spans}"
+
+
+def _healed(each: Group) -> str:
+    if each.shortest is None or each.longest is None:
+        return ""
+    some = f"{each.healed} of them " if each.healed < each.count else ""
+    return f", {some}healed by {'itself' if each.healed == 1 else 'themselves'} after {_spans(each.shortest, each.longest)}"
+
+
+def _spans(shortest: Seconds, longest: Seconds) -> str:
+    return " to ".join(dict.fromkeys(map(format_duration, (shortest, longest))))
 
 
 def _when(each: Deed | Group) -> str:

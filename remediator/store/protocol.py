@@ -224,6 +224,9 @@ class Transaction(Protocol):
     async def steps_of(self, runs: Collection[str], phases: Collection[Phase]) -> Mapping[str, Sequence[Step]]:
         """Give the steps of some phases by run, without what came of them (`result`); a run that has none is left out."""
 
+    async def resolved_at(self, runs: Collection[str]) -> Mapping[str, Timestamp]:
+        """Say by run when all its alerts had resolved; one is left out while any fires, or where one was lost."""
+
     async def open_counts(self) -> Mapping[State, int]:
         """Count the open runs by state."""
 

@@ -49,7 +49,7 @@ def run_shape(story: Story, alerts: Sequence[Episode], approval: Mapping[str, An
         "reverts": run.reverts,
         "ask_until": instant(run.ask_until),
         "approval": approval,
-        "healed_after": None if run.healed_at is None else run.healed_at - run.created_at,  # seconds
+        "healed_after": run.healed_after,  # seconds
         "rung": run.rung,
         "drill": run.drill,
         "confidential": False,  # true: what is not for the one who asks is left empty

@@ -95,6 +95,42 @@ async def test_dry_runs_are_told_with_the_time_in_which_they_healed(stage: Stage
     assert (report.numbers.would_have_acted, report.numbers.healed) == (1, 1)
 
 
+async def test_what_was_over_before_it_began_is_told_with_the_time_in_which_it_healed(stage: Stage) -> None:
+    """Its alert resolved while it waited: the wait has spared an action."""
+    await stage.rules(RULE.replace("target:", "for: 10m\n    target:"))
+    await stage.fires(app="web")
+    await stage.passes(300)
+    await stage.resolves(app="web")
+    report = await read_report(stage.engine, START, stage.clock.now())
+    (group,) = report.not_begun.entries
+    assert (group.reason, group.healed, round(group.shortest or 0), round(group.longest or 0)) == (
+        "resolved",
+        1,
+        300,
+        300,
+    )
+    assert round((await stage.run())["healed_after"]) == 300
+
+
+async def test_what_was_refused_is_told_with_the_time_in_which_it_healed_where_all_of_it_has(stage: Stage) -> None:
+    """One alert that fires on is not healed, nor is what nobody hears of any more."""
+    await stage.rules(RULE.replace("guard: {cooldown: 10m}", "guard: {only_if: 'false'}"), stale_after=DAY)
+    for app in ("web", "ill", "gone"):
+        await stage.fires(app=app)
+    await stage.passes(240)
+    await stage.resolves(app="web")
+    assert await healed(stage) == (3, 1, 240)
+    await stage.passes(DAY)
+    assert await healed(stage) == (3, 1, 240)
+
+
+async def healed(stage: Stage) -> tuple[int, int, int]:
+    """Give how many runs the report says were refused, how many of them healed, and after how long."""
+    (group,) = (await read_report(stage.engine, START, stage.clock.now())).refused.entries
+    assert group.shortest == group.longest
+    return group.count, group.healed, round(group.longest or 0)
+
+
 # -- what was done --
 
 

@@ -173,9 +173,35 @@ def test_refusals_are_grouped_by_rule_and_guard_with_one_because(night: Night) -
 
 def test_what_was_over_before_it_began_is_grouped(night: Night) -> None:
     """Most of it has healed by itself."""
-    for _ in range(2):
-        night.has(State.CANCELLED, Reason.RESOLVED, because="its alerts resolved before it began")
-    assert "Over before they began\n  restart-web: cancelled (resolved), 2 times" in night.text()
+    for seconds in (120, 540):
+        over = {"created_at": NOW, "ended_at": NOW + seconds}
+        night.has(State.CANCELLED, Reason.RESOLVED, because="its alerts resolved before it began", **over)
+    night.has(State.CANCELLED, Reason.OPERATOR, because="ann: enough")
+    text = night.text()
+    assert (
+        "Over before they began\n  restart-web: cancelled (resolved), 2 times, 2026-11-18T11:06Z to 2026-11-18T11:06Z, "
+        "healed by themselves after 2m to 9m; run"
+    ) in text
+    assert "restart-web: cancelled (operator), 2026-11-18T11:09Z; run" in text
+
+
+def test_what_was_cancelled_at_work_has_not_healed_by_itself(night: Night) -> None:
+    """What it did before may have helped."""
+    stopped = night.has(State.CANCELLED, Reason.RESOLVED, started_at=NOW + 60)
+    assert stopped.healed_after is None
+    assert "stopped midway (resolved) in 30s; run" in night.text()
+
+
+def test_what_was_refused_and_healed_all_the_same_is_told(night: Night) -> None:
+    """The guard was right; how many of them it is known of is said."""
+    for number in range(3):
+        night.has(State.BLOCKED, Reason.COOLDOWN, created_at=NOW + number)
+    night.has(State.BLOCKED, Reason.LIMIT)
+    first, second, _, other = night.runs
+    text = night.text(resolved={first.id: NOW + 60, second.id: NOW + 301, other.id: other.created_at + 5})
+    assert "restart-web: blocked (cooldown), 3 times, 2026-11-18T11:06Z to 2026-11-18T11:06Z, 2 of them healed" in text
+    assert ", 2 of them healed by themselves after 1m to 5m; run" in text
+    assert "restart-web: blocked (limit), 2026-11-18T11:10Z, healed by itself after 5s; run" in text
 
 
 def test_runs_by_hand_and_drills_stand_apart(night: Night) -> None:
@@ -418,7 +444,10 @@ def test_the_report_in_operations_is_one_that_is_made(night: Night) -> None:
     night.planned(rule="rollback-release", target="app/shop", did=rollback, priority=Priority.P1)
     for _ in range(14):
         night.has(State.BLOCKED, Reason.COOLDOWN, target="host/a", because=cooling)
-    for _ in range(3):
-        night.has(State.CANCELLED, Reason.RESOLVED, target="host/d", because="its alerts resolved before it began")
+    for minutes in (1, 4, 2):
+        over = {"created_at": NOW + 1380, "ended_at": NOW + 1380 + minutes * 60}
+        night.has(
+            State.CANCELLED, Reason.RESOLVED, target="host/d", because="its alerts resolved before it began", **over
+        )
     page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
     assert f"```text\n{night.text()}```\n" in page

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from msgspec.structs import replace
-from samples import NOW, admitted, story
+from samples import NOW, admitted, episode, story
+from samples import put as put_with_alerts
 
 from remediator.model.run import Phase, State, Step, StepState
 from remediator.model.story import Story
-from remediator.store.protocol import REPORT_TIMER, RunFilter, Store, Timer
+from remediator.store.protocol import REPORT_TIMER, Decided, RunFilter, Store, Timer, Transaction
 
 
 async def put(store: Store, *stories: Story) -> None:
@@ -42,6 +43,26 @@ async def test_what_runs_did_is_given_by_run_in_its_order_without_results(store:
     found = await store.view(lambda tx: tx.steps_of(asked, (Phase.STEPS, Phase.UNDO)))
     expected = [step(Phase.STEPS), step(Phase.STEPS, 1), step(Phase.UNDO), step(Phase.STEPS, rung=1)]
     assert found == {asked[0]: [replace(each, result=None) for each in expected]}
+
+
+async def test_when_runs_had_healed_is_when_the_last_of_their_alerts_resolved(store: Store) -> None:
+    """None of them may fire still, or have been lost; only those that are asked for are given."""
+    begun = [story(number) for number in range(1, 5)]
+    more = [episode(number) for number in (11, 12, 13)]
+    await put_with_alerts(store, *begun)
+
+    async def joined(tx: Transaction) -> None:
+        await tx.save_episodes(more, [], [])
+        await tx.add_decisions(
+            [Decided(alert.id, "restart", each.run.id, NOW) for alert, each in zip(more, begun, strict=False)]
+        )
+        await tx.save_episodes([], [], [(1, NOW + 5), (11, NOW + 9), (2, NOW + 5), (3, NOW + 5), (4, NOW + 7)])
+        await tx.save_episodes([], [(12, NOW + 60)], [])
+        assert [each.id for each in await tx.lose(NOW + 30, NOW + 90)] == [13]
+
+    await store.transact(joined)
+    asked = [each.run.id for each in begun[:3]]
+    assert await store.view(lambda tx: tx.resolved_at(asked)) == {begun[0].run.id: NOW + 9}
 
 
 async def test_the_timer_of_the_report_wakes_nobody(store: Store) -> None:

@@ -256,6 +256,15 @@ class RunRows(BookRows, HistoryRows):
             found.setdefault(run, []).append(_step_decoder.decode(body))
         return found
 
+    async def resolved_at(self, runs: Collection[str]) -> Mapping[str, Timestamp]:
+        rows = self._all(
+            "SELECT decisions.run, max(ended_at) FROM decisions JOIN episodes ON episodes.id = decisions.episode "
+            "WHERE decisions.run IN (SELECT value FROM json_each(?)) GROUP BY decisions.run "
+            "HAVING count(*) = count(ended_at) AND NOT max(lost)",
+            _encode(list(runs)).decode(),
+        )
+        return dict(rows)
+
     async def open_counts(self) -> Mapping[State, int]:
         rows = self._all("SELECT state, count(*) FROM runs WHERE ended_at IS NULL GROUP BY state")
         return {State(state): count for state, count in rows}
