@@ -288,7 +288,7 @@ def test_a_list_of_results_is_one_a_call_and_the_last_stays(verdict: Judge) -> N
         ("[{status: 500}, {status: 503}, {status: 200}]", "succeeded"),
         ("[{status: 200}, {status: 500}]", "failed, reason: verify"),
         ("[{status: 200}, {error: timed out}]", "failed, reason: inconclusive"),
-        ("[{status: 200}, {error: a refusal, status: 403}]", "failed, reason: verify"),
+        ("[{status: 200}, {error: turned away, status: 403}]", "failed, reason: inconclusive"),
     ):
         test = FIRES + f"    results: {{http.get: {results}}}\n    expect: [{{outcome: {outcome}}}]"
         assert verdict(rules, test).message == ""

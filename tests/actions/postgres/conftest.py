@@ -19,6 +19,10 @@ from remediator.forms.postgres import Postgres
 
 CATALOG = load_catalog()
 SECRET = "database_password"
+_END_SESSIONS = """
+SELECT coalesce(bool_and(NOT pg_terminate_backend(pid)), true) FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 
 
 @dataclass
@@ -81,6 +85,9 @@ class Place:
         for task in self.working:
             with suppress(asyncio.CancelledError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 await task
+        with suppress(OSError):  # a server of one's own may have been stopped by the test
+            # The server notices late that a client has gone, and other tests count its sessions.
+            await self.until(_END_SESSIONS)
 
 
 def settings_of(server: Server, name: str, folder: Path, port: int | None = None, **main: Any) -> dict[str, Any]:
