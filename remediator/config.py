@@ -122,7 +122,9 @@ class Webhook(Form):
 class DaemonGuard(Form):
     """What holds over all rules together; `off` turns one off."""
 
-    limit: Literal["off"] | LimitText | list[LimitText] = Field("30 per 1h", description="Runs admitted in a span.")
+    limit: Literal["off"] | LimitText | Annotated[list[LimitText], Field(min_length=1)] = Field(
+        "30 per 1h", description="Runs admitted in a span."
+    )
     max_running: Literal["off"] | Count = Field(10, description="Runs at work at once; more wait, P0 first.")
     blast_radius: Literal["off"] | BlastRadiusForm = Field("off", description="Distinct targets in a span.")
     breaker: Literal["off"] | BreakerForm = Field(

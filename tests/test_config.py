@@ -169,6 +169,7 @@ def test_off_turns_a_guard_off(tmp_path: Path, text: str) -> None:
         ("rules: rules/\n", 1, 8, "rules", "wrong-type"),
         ("guard: {limit: 30/h}\n", 1, 16, "guard.limit", "bad-value"),
         ("guard: {limit: 0 per 1h}\n", 1, 16, "guard.limit", "bad-value"),
+        ("guard: {limit: []}\n", 1, 16, "guard.limit", "bad-value"),
         ("guard: {max_running: 0}\n", 1, 22, "guard.max_running", "bad-value"),
         ("webhook: {max_body: 32MB}\n", 1, 21, "webhook.max_body", "bad-value"),
         ("webhook: {token: hunter2}\n", 1, 18, "webhook.token", "wrong-type"),

@@ -60,6 +60,12 @@ def _web_page(text: str) -> str:
     return text
 
 
+def _somebody(people: list[str]) -> list[str]:
+    if not people:  # an empty set is never read as everybody
+        raise ValueError("this list is empty, and so nobody could approve: name somebody, or leave the key out")
+    return people
+
+
 Name: TypeAlias = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": _NAME})]
 Id: TypeAlias = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": _ID})]
 Day: TypeAlias = Annotated[str, AfterValidator(_date), WithJsonSchema({"type": "string", "format": "date"})]
@@ -137,15 +143,19 @@ class GuardForm(Form):
     """What must hold before the rule may act."""
 
     cooldown: Duration | None = Field(None, description="Since the last run on this target. 5m for a rule that writes.")
-    limit: LimitText | list[LimitText] | None = Field(
+    limit: LimitText | Annotated[list[LimitText], Field(min_length=1)] | None = Field(
         None, description="`N per DURATION`, with ` per target` if meant."
     )
     blast_radius: BlastRadiusForm | None = Field(None, description="Distinct targets in a span.")
     breaker: BreakerForm | None = Field(None, description="Stops the rule after failures.")
     episodes: EpisodesForm | None = Field(None, description="Leaves first blips alone, and flapping to a person.")
     unless_firing: list[Filled] = Field(default_factory=list, description="Matcher sets: none may have a firing alert.")
-    only_firing: list[Filled] = Field(default_factory=list, description="Matcher sets: each must have a firing alert.")
-    only_if: Filled | list[Filled] | None = Field(None, description="Expressions that must all be true.")
+    only_firing: list[Filled] = Field(
+        default_factory=list, min_length=1, description="Matcher sets: each must have a firing alert."
+    )
+    only_if: Filled | Annotated[list[Filled], Field(min_length=1)] | None = Field(
+        None, description="Expressions that must all be true."
+    )
     lock: Filled | None = Field(None, description="What no two runs may hold. Default: the target.")
     patience: Duration = Field(0.0, description="How long a refused run waits for the refusal to clear.")
 
@@ -154,7 +164,9 @@ class ApprovalForm(Form):
     """Who is asked, and for how long."""
 
     timeout: Span = Field(900.0, description="Then the run is cancelled.")
-    approvers: list[Filled] = Field(default_factory=list, description="The people who may approve.")
+    approvers: Annotated[list[Filled], AfterValidator(_somebody), Field(json_schema_extra={"minItems": 1})] = Field(
+        default_factory=list, description="The people who may approve. Left out: whoever may operate the daemon."
+    )
     quorum: Count = Field(1, description="How many must.")
 
     @check_whole(mode="after")

@@ -304,3 +304,10 @@ async def test_guard_patience(stage: Stage, load: Load) -> None:
     assert (await stage.states())[3] == ("cancelled", "resolved")
     assert says(stage) == ["mend app/web"] * 2
     assert only(load(file(rule()))).guards.patience == 0.0
+
+
+@pytest.mark.parametrize("key", ["limit", "only_if", "only_firing"])
+async def test_an_empty_list_is_no_guard_that_lets_all_pass(load: Load, key: str) -> None:
+    """Read as "nothing to hold it back" it would be a guard in name alone; of `unless_firing` it is the honest none."""
+    assert faults(load(guarded(f"{key}: []"))) == [(f"guard.{key}", "bad-value")]
+    assert only(load(guarded("unless_firing: []"))).guards.unless_firing == ()

@@ -113,14 +113,17 @@ async def test_approval_timeout(stage: Stage) -> None:
     assert (await stage.states(), stage.calls) == ([("cancelled", "expired")], [("test.notify", "")])
 
 
-async def test_approval_approvers(stage: Stage) -> None:
-    """The people who may: by default whoever may operate the daemon."""
+async def test_approval_approvers(stage: Stage, load: Load) -> None:
+    """The people who may: by default whoever may operate the daemon, and an empty list is not read as that."""
     run = await asked(stage, "approvers: [ann]")
     with pytest.raises(Impossible, match="not among the approvers"):
         await controls.approve(stage.engine, run["id"], run["plan_hash"], "bob", "go")
     await controls.approve(stage.engine, run["id"], run["plan_hash"], "ann", "go")
     await stage.settle()
     assert await stage.states() == [("succeeded", None)]
+    [problem] = load(file(rule("approval: {approvers: []}"))).problems
+    assert (problem.key, problem.code) == ("approval.approvers", "bad-value")
+    assert "name somebody, or leave the key out" in problem.message
 
 
 async def test_approval_quorum(stage: Stage, load: Load) -> None:
