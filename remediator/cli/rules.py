@@ -43,12 +43,18 @@ def check(asked: Asked, strict: bool, paths: tuple[Path, ...]) -> int:
     sections = settings(loaded) if loaded.named else None
     found = load_rules(paths or rule_paths(loaded), load_catalog(), vars=loaded.config.vars, settings=sections)
     windows = {name: Window.of(intervals) for name, intervals in loaded.config.windows.items()}
-    checked = review.check(found, View(time.time(), sections, windows), read_source)
-    problems = review.strict(checked.problems) if strict else checked.problems
+    view = View(time.time(), sections, windows)
+    checked = review.check(found, view, read_source)
+    ours = review.Checked((), 0)
+    if loaded.path is not None:
+        mode = loaded.config.mode
+        modes = [] if isinstance(mode, str) else [(entry.during, entry.mode) for entry in mode]
+        ours = review.check_configuration(modes, view, read_source(str(loaded.path)))
+    problems = (*ours.problems, *checked.problems)
+    problems = review.strict(problems) if strict else problems
     assumed = "" if loaded.named else "; no configuration: what depends on one is assumed to be met"
-    return _report(
-        asked, problems, f"{output.count(len(found.rules.rules), 'rule')}{assumed}", silenced=checked.silenced
-    )
+    summary = f"{output.count(len(found.rules.rules), 'rule')}{assumed}"
+    return _report(asked, problems, summary, silenced=ours.silenced + checked.silenced)
 
 
 def _report(asked: Asked, problems: Sequence[Problem], summary: str, *, silenced: int = 0) -> int:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from remediator.document import dotted, nearest
+from remediator.document import Fault, dotted, nearest
 from remediator.errors import Problem
 from remediator.review.clashes import clashes
 from remediator.review.codes import ABOUT, Code
 from remediator.review.findings import Finding, View, findings
+from remediator.review.modes import Entry, idle_entries
 from remediator.review.source import DEFAULTS, AllowComment, Source
 from remediator.rules.load import Loaded
 from remediator.rules.rule import Rule
@@ -50,6 +51,19 @@ def check(loaded: Loaded, view: View, read: Callable[[str], Source]) -> Checked:
     for problem in (*errors, *kept, *about_comments):
         told.setdefault((problem.file, problem.line, problem.column, problem.code, problem.message), problem)
     return Checked(tuple(told[place] for place in sorted(told)), len(warnings) - len(kept))
+
+
+def check_configuration(modes: Sequence[Entry], view: View, source: Source) -> Checked:
+    """Look at a configuration that was read, which `source` is as it was written; `modes` is its list of them, if any.
+
+    A comment anywhere in it silences a number for the whole of it.
+    """
+    found = list(idle_entries(modes, view.windows, view.now))
+    used = [each for each in source.comments if each.reason and each.number in {idle.code for idle in found}]
+    kept = [idle for idle in found if idle.code not in {comment.number for comment in used}]
+    warnings = (Fault(("mode", *idle.path), idle.code.value, idle.message, severity="warning") for idle in kept)
+    problems = (*map(source.document.problem, warnings), *_comments(source, used, whole=True))
+    return Checked(tuple(sorted(problems, key=lambda each: (each.line, each.column))), len(found) - len(kept))
 
 
 def strict(problems: Iterable[Problem]) -> tuple[Problem, ...]:

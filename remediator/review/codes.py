@@ -20,6 +20,7 @@ class Code(StrEnum):
     REFUSES_ITSELF = "W104"
     NEVER_OPEN = "W105"
     NEVER_DUE = "W106"
+    NEVER_IN_TURN = "W107"
     # W2: what is done, and how it is proved
     NO_VERIFY = "W201"
     NO_ON_FAILURE = "W202"
@@ -76,6 +77,10 @@ ABOUT: Mapping[Code, About] = {
     Code.NEVER_DUE: About(
         "A schedule that never comes",
         "No run is ever started.",
+    ),
+    Code.NEVER_IN_TURN: About(
+        "A mode that never has its turn",
+        "A freeze that was to hold is without effect, and the rule acts in the middle of it.",
     ),
     Code.NO_VERIFY: About(
         "A write without `verify`",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
@@ -15,6 +15,7 @@ from remediator.document import Path
 from remediator.model.time import Seconds, Timestamp, format_duration, parse_duration
 from remediator.review.codes import Code
 from remediator.review.labels import unsure_labels
+from remediator.review.modes import Opens, idle_entries
 from remediator.review.overlap import contradiction, implied
 from remediator.rules.matchers import Matcher, Operator, parse_matchers
 from remediator.rules.rule import Rule, StepRule, Verify
@@ -22,13 +23,6 @@ from remediator.rules.templates import Pending, TemplateError, UnsafeValue
 
 LAG: Seconds = 360.0  # of `resolved`: Alertmanager's `group_interval` of 5m, and Prometheus's evaluation every 1m
 REVIEW_EVERY = "90d"
-
-
-class Opens(Protocol):
-    """What is asked of a window."""
-
-    def opens_after(self, now: Timestamp, /) -> bool:
-        """Tell whether it holds at any moment from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +102,13 @@ def _refuses_itself(rule: Rule, view: View) -> Iterator[Finding]:
             yield Finding(rule, ("guard", "unless_firing", number), Code.REFUSES_ITSELF, message)
 
 
-def _never_open(rule: Rule, view: View) -> Iterator[Finding]:
+def _idle_modes(rule: Rule, view: View) -> Iterator[Finding]:
     rungs = rule.definition.get("ladder") or ()
     for stem, written in ((), rule.definition), *((("ladder", number), rung) for number, rung in enumerate(rungs)):
-        entries = written.get("mode")
-        for number, entry in enumerate(entries if isinstance(entries, list) else ()):
-            window = view.windows.get(entry.get("during"))
-            if window is not None and not window.opens_after(view.now):
-                message = f"the window `{entry['during']}` never opens again, so that `{entry['mode']}` never holds"
-                yield Finding(rule, (*stem, "mode", number, "during"), Code.NEVER_OPEN, message)
+        modes = written.get("mode")
+        entries = [(entry.get("during"), entry["mode"]) for entry in modes] if isinstance(modes, list) else []
+        for idle in idle_entries(entries, view.windows, view.now):
+            yield Finding(rule, (*stem, "mode", *idle.path), idle.code, idle.message)
 
 
 def _never_due(rule: Rule, view: View) -> Iterator[Finding]:
@@ -245,7 +237,7 @@ def _refusal(step: StepRule, rule: Rule, settings: Mapping[str, Any]) -> str | N
 _Finder: TypeAlias = Callable[[Rule, View], Iterator[Finding]]
 
 _FINDERS: tuple[_Finder, ...] = (
-    _never_matches, _no_alertname, _refuses_itself, _never_open, _never_due,
+    _never_matches, _no_alertname, _refuses_itself, _idle_modes, _never_due,
     _unproved, _hasty, _yes_only, _no_on_failure, _no_cooldown,
     _unsure_labels, _review_overdue, _forbidden,
 )  # fmt: skip

@@ -91,6 +91,19 @@ def test_check_looks_at_the_configuration_too() -> None:
     assert (result.exit_code, "remediator.yml:1:1" in result.stdout, "rules" in result.stdout) == (1, True, True)
 
 
+def test_check_looks_at_the_modes_of_the_configuration() -> None:
+    """A window on 30 February, and what stands behind an entry that always holds."""
+    write("rules.yml", GOOD)
+    modes = "mode: [{during: never, mode: auto}, {mode: approve}, {during: never, mode: off}]\n"
+    window = "windows: {never: [{months: [february], days_of_month: [30]}]}\n"
+    write("remediator.yml", f"rules: [rules.yml]\nexec: {{allow: ['/bin/*']}}\n{modes}{window}")
+    document = json.loads(run("check", "-o", "json").stdout)
+    assert [(each["file"], each["line"], each["key"], each["code"]) for each in document["problems"]] == [
+        ("remediator.yml", 3, "mode[0].during", "W105"), ("remediator.yml", 3, "mode[2]", "W107"),
+    ]  # fmt: skip
+    assert run("check", "--strict").exit_code == 1
+
+
 def test_the_shipped_rules_are_clean() -> None:
     """What everybody begins with."""
     result = run("check", "--strict", "-o", "json")

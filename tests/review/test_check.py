@@ -10,10 +10,11 @@ import pytest
 
 from remediator.actions.catalog import load_catalog
 from remediator.errors import Problem
-from remediator.review.check import Checked, check, strict
+from remediator.review.check import Checked, check, check_configuration, strict
 from remediator.review.codes import Code
 from remediator.review.findings import View, findings
-from remediator.review.source import read_source
+from remediator.review.modes import idle_entries
+from remediator.review.source import Source, read_source
 from remediator.rules.load import load_rules
 from remediator.rules.rule import Rule
 
@@ -92,6 +93,11 @@ CASES = [
     (
         Code.REFUSES_ITSELF, "{cooldown: 10m}", (6, 40, "guard.unless_firing[1]"),
         """{unless_firing: ['app="x"', 'alertname=~"Down|Up"']}""", """{unless_firing: ['alertname="Down", app="x"']}""",
+    ),
+    (
+        Code.NEVER_IN_TURN, "    guard:", (6, 26, "mode[1]"),
+        "    mode: [{mode: auto}, {during: freeze, mode: off}]\n    guard:",
+        "    mode: [{during: freeze, mode: off}, {mode: auto}]\n    guard:",
     ),
     (Code.NO_VERIFY, VERIFY, (2, 5, "verify"), "", VERIFY),
     (Code.NO_ON_FAILURE, ON_FAILURE, (2, 5, "on_failure"), "", ON_FAILURE),
@@ -246,6 +252,39 @@ def test_a_window_that_never_opens_again_is_found_where_a_mode_names_it(tmp_path
     assert [(each.path, each.code) for each in findings(ours, view)] == [(("mode", 0, "during"), Code.NEVER_OPEN)]
     assert [each.path for each in findings(laddered, view)] == [("ladder", 1, "mode", 0, "during")]
     assert list(findings(ours, View(NOW))) == []
+
+
+def test_an_entry_behind_one_for_the_same_window_never_has_its_turn(tmp_path: Path) -> None:
+    """On a rung too; whether its window opens matters no more, and each entry is told of once."""
+    modes = [{"during": "night", "mode": "off"}, {"during": "night", "mode": "auto"}, {"mode": "approve"}]
+    rule = good_rule(tmp_path)
+    laddered = replace(rule, definition={**rule.definition, "ladder": [{"mode": modes}]})
+    view = View(NOW, windows={"night": Window(True)})
+    found = list(findings(laddered, view))
+    assert [(each.path, each.code) for each in found] == [(("ladder", 0, "mode", 1), Code.NEVER_IN_TURN)]
+    assert "whenever `night` does" in found[0].message
+    last = [(None, "auto"), ("gone", "off")]
+    [idle] = idle_entries(last, {"gone": Window(False)}, NOW)
+    assert (idle.path, idle.code) == ((1,), Code.NEVER_IN_TURN)
+
+
+def test_the_modes_of_the_daemon_are_looked_at_and_silenced_too(tmp_path: Path) -> None:
+    """With their places in the configuration; a comment there is about the whole of it."""
+    text = "mode:\n  - {during: never, mode: auto}\n  - {mode: approve}\n  - {during: night, mode: off}\n"
+    modes = [("never", "auto"), (None, "approve"), ("night", "off")]
+    view = View(NOW, windows={"never": Window(False), "night": Window(True)})
+    found = check_configuration(modes, view, Source.of(text, "remediator.yml"))
+    assert places(found) == [
+        (2, 14, "mode[0].during", Code.NEVER_OPEN),
+        (4, 5, "mode[2]", Code.NEVER_IN_TURN),
+    ]
+    assert [(each.file, each.severity, each.rule) for each in found.problems] == [
+        ("remediator.yml", "warning", None)
+    ] * 2
+    silenced = text + "# remediator: allow W105 because next year's days are not known\n# remediator: allow W107\n"
+    found = check_configuration(modes, view, Source.of(silenced, "remediator.yml"))
+    assert (codes(found), found.silenced) == ([Code.NEVER_IN_TURN, Code.UNCLEAR_COMMENT], 1)
+    assert check_configuration([], view, Source.of("mode: auto\n", "remediator.yml")) == Checked((), 0)
 
 
 def test_a_schedule_that_never_comes_is_found(tmp_path: Path) -> None:
