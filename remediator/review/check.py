@@ -16,7 +16,7 @@ from remediator.review.clashes import clashes
 from remediator.review.codes import ABOUT, Code
 from remediator.review.findings import Finding, View, findings
 from remediator.review.modes import Entry, idle_entries
-from remediator.review.source import DEFAULTS, AllowComment, Source
+from remediator.review.source import ALLOW, DEFAULTS, Comment, Source
 from remediator.rules.load import Loaded
 from remediator.rules.rule import Rule
 
@@ -99,12 +99,10 @@ def _problem(finding: Finding, source: Source) -> Problem:
 # --- silence ---
 
 
-def _unsilenced(
-    warnings: Iterable[Problem], sources: Mapping[str, Source]
-) -> tuple[list[Problem], frozenset[AllowComment]]:
+def _unsilenced(warnings: Iterable[Problem], sources: Mapping[str, Source]) -> tuple[list[Problem], frozenset[Comment]]:
     """Give the warnings that no comment silences, and the comments that silence one."""
     kept: list[Problem] = []
-    used: set[AllowComment] = set()
+    used: set[Comment] = set()
     for problem in warnings:
         source = sources.get(problem.file)
         by = [] if source is None else [each for each in source.comments if _silences(each, problem, source)]
@@ -114,12 +112,12 @@ def _unsilenced(
     return kept, frozenset(used)
 
 
-def _silences(comment: AllowComment, problem: Problem, source: Source) -> bool:
+def _silences(comment: Comment, problem: Problem, source: Source) -> bool:
     owners = (problem.rule, source.owner(problem.line))
     return bool(comment.reason) and comment.number == problem.code and comment.owner in owners and bool(comment.owner)
 
 
-def _comments(source: Source, used: Collection[AllowComment], *, whole: bool) -> Iterator[Problem]:
+def _comments(source: Source, used: Collection[Comment], *, whole: bool) -> Iterator[Problem]:
     """Give what is wrong with the comments of a file; `whole`: all of its rules were looked at."""
     for comment in source.comments:
         wrong = _wrong(comment, used, whole=whole)
@@ -130,7 +128,12 @@ def _comments(source: Source, used: Collection[AllowComment], *, whole: bool) ->
             yield Problem(source.document.file, line, column, rule, None, "warning", code.value, message)
 
 
-def _wrong(comment: AllowComment, used: Collection[AllowComment], *, whole: bool) -> tuple[Code, str] | None:
+def _wrong(comment: Comment, used: Collection[Comment], *, whole: bool) -> tuple[Code, str] | None:
+    if comment.word != ALLOW:
+        message = (
+            f"`{comment.word[:40]}` asks for nothing: to silence a warning, write `# remediator: allow W201 because …`"
+        )
+        return Code.UNKNOWN_WORD, message
     if comment.number and comment.number not in _SILENCEABLE:
         near = nearest(comment.number, _SILENCEABLE)
         return Code.UNKNOWN_NUMBER, f"there is no warning `{comment.number[:40]}` that a comment could silence{near}"

@@ -40,6 +40,7 @@ class Code(StrEnum):
     UNCLEAR_COMMENT = "W901"
     UNKNOWN_NUMBER = "W902"
     STALE_COMMENT = "W903"
+    UNKNOWN_WORD = "W904"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,5 +144,9 @@ ABOUT: Mapping[Code, About] = {
     Code.STALE_COMMENT: About(
         "A comment that silences nothing",
         "It would hide the next mistake of that kind.",
+    ),
+    Code.UNKNOWN_WORD: About(
+        "A comment that asks for what there isn't",
+        "It silences nothing.",
     ),
 }

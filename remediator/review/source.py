@@ -1,4 +1,4 @@
-"""A rule file as it was written: where each key stands, and the comments that silence a warning.
+"""A rule file as it was written: where each key stands, and the comments that are meant for us: they silence a warning.
 
     # remediator: allow W201 because nothing can be looked at from here
 
@@ -21,19 +21,23 @@ from remediator.document import Document, Path, Place, load_document
 
 Owner: TypeAlias = str | None  # the name of a rule, DEFAULTS, or None outside of both
 
+ALLOW = "allow"
 DEFAULTS = "defaults:"  # no rule has a colon in its name
 
-_COMMENT = re.compile(r"(?:(?<=[ \t])|^)#[ \t]*remediator:[ \t]*allow\b[ \t]*(?P<says>[^\r\n]*)", re.MULTILINE)
+_COMMENT = re.compile(
+    r"(?:(?<=[ \t])|^)#[ \t]*remediator:[ \t]*(?P<word>[^\s:,]*)[:,]?[ \t]*(?P<says>[^\r\n]*)", re.MULTILINE
+)
 _SAYS = re.compile(r"(?P<number>\S+?)[,:]?(?:[ \t]+(?:because[ \t]+(?P<reason>\S.*)|.*))?")
 
 
-class AllowComment(NamedTuple):
-    """A comment that silences a warning."""
+class Comment(NamedTuple):
+    """A comment that silences a warning, or was meant to."""
 
     place: Place
     owner: Owner
     number: str  # as written; empty where the comment can't be read
     reason: str  # empty where there is none
+    word: str = ALLOW  # what it asks for; any other word asks for nothing that there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Source:
     """One rule file."""
 
     document: Document
-    comments: tuple[AllowComment, ...]
+    comments: tuple[Comment, ...]
     _positions: Mapping[str, int] = field(repr=False)  # of the rules, by their names
     _begins: Sequence[tuple[int, Owner]] = field(repr=False)  # the lines from which on they own, in order
 
@@ -50,7 +54,10 @@ class Source:
         """Read a file's text, to be called `file` in messages."""
         document = load_document(text, file)
         begins = sorted(_begins(document, text), key=lambda begin: begin[0])
-        comments = (AllowComment(place, _owner(begins, place.line), *_read(says)) for place, says in _comments(text))
+        comments = (
+            Comment(place, _owner(begins, place.line), *(_read(says) if word == ALLOW else ("", "")), word)
+            for place, word, says in _comments(text)
+        )
         positions = {name: number for number, name in reversed(list(_rules(document))) if name is not None}
         return cls(document, tuple(comments), positions, begins)
 
@@ -117,7 +124,7 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _comments(text: str) -> Iterator[tuple[Place, str]]:
+def _comments(text: str) -> Iterator[tuple[Place, str, str]]:
     """Find the comments that begin as ours do; a text that reads like one, as in a script, is none."""
     found = list(_COMMENT.finditer(text))
     if not found:
@@ -135,7 +142,7 @@ def _comments(text: str) -> Iterator[tuple[Place, str]]:
         if not before or comment.start() >= texts[before - 1][1]:
             line = text.count("\n", 0, comment.start()) + 1
             column = comment.start() - text.rfind("\n", 0, comment.start())
-            yield Place(line, column), comment["says"]
+            yield Place(line, column), comment["word"], comment["says"]
 
 
 def _read(says: str) -> tuple[str, str]:

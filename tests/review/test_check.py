@@ -361,6 +361,11 @@ def test_a_comment_needs_a_reason_and_a_number_that_is(tmp_path: Path) -> None:
         ("allow W206 for now", Code.UNCLEAR_COMMENT),
         ("allow W999 because of a test", Code.UNKNOWN_NUMBER),
         ("allow W903 because of a test", Code.UNKNOWN_NUMBER),
+        ("ignore W206 because of a test", Code.UNKNOWN_WORD),
+        ("allows W206 because of a test", Code.UNKNOWN_WORD),
+        ("Allow W206 because of a test", Code.UNKNOWN_WORD),
+        ("W206", Code.UNKNOWN_WORD),
+        ("", Code.UNKNOWN_WORD),
     ):
         text = changed(("{cooldown: 10m}", f"{{cooldown: 0s}} # remediator: {says}"))
         assert places(look(tmp_path, text)) == [
@@ -379,14 +384,14 @@ def test_a_comment_that_silences_nothing_is_told_of(tmp_path: Path) -> None:
 
 
 def test_a_text_that_reads_like_a_comment_is_none(tmp_path: Path) -> None:
-    """As in a script, or in quotes; and nothing else that begins so is meant for us."""
+    """As in a script, or in quotes; and one that names us in another way is for people."""
     script = "with:\n          argv: [/opt/restart]\n          stdin: |\n            # remediator: allow W206 because of a test\n"
     text = changed(
         ("with: {argv: [/opt/restart, '{{ labels.app }}']}\n", script), ("{cooldown: 10m}", "{cooldown: 0s}")
     )
     assert codes(look(tmp_path, text)) == [Code.NO_COOLDOWN]
     text = changed(("Restart what is down.", "'it says # remediator: allow W206 because'"))
-    assert codes(look(tmp_path, text + "# remediator: these are the shop's rules\n")) == []
+    assert codes(look(tmp_path, text + "# Remediator: these are the shop's rules\n# the remediator: ours\n")) == []
 
 
 def test_a_comment_is_about_its_own_rule_alone(tmp_path: Path) -> None:
