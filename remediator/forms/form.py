@@ -39,11 +39,15 @@ def _seconds(value: object) -> object:
     raise wrong_type("a duration such as 5m")
 
 
+_UNITS = "".join(f"([0-9]+{unit})?" for unit in ("y", "w", "d", "h", "m", "s", "ms"))  # in this order
+DURATION_PATTERN = f"^(0|(?=[0-9]){_UNITS})$"
+SPAN_PATTERN = f"^(?=.*[1-9]){_UNITS}$"  # more than zero
+
 Duration: TypeAlias = Annotated[
     Seconds,
     BeforeValidator(_seconds),
     PlainSerializer(format_duration, return_type=str, when_used="json"),  # gives a schema its defaults as people write
-    WithJsonSchema({"type": "string", "pattern": "^(0|([0-9]+(y|w|d|h|m|s|ms))+)$"}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
 ]
 
 
@@ -78,7 +82,9 @@ def _limit(text: str) -> str:
 LimitText: TypeAlias = Annotated[
     str,
     AfterValidator(_limit),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9]+ +per +[0-9a-z]+( +per +target)?$"}),
+    WithJsonSchema(
+        {"type": "string", "pattern": f"^(?!0+ )[0-9]{{1,9}} +per +(?=[0-9a-z]*[1-9]){_UNITS}( +per +target)?$"}
+    ),
 ]
 
 

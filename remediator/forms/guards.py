@@ -7,10 +7,10 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 from pydantic import model_validator as check_whole
 
-from remediator.forms.form import Duration, Form
+from remediator.forms.form import SPAN_PATTERN, Duration, Form
 
 ModeWord: TypeAlias = Literal["off", "dry-run", "approve", "auto"]
-Span: TypeAlias = Annotated[Duration, Field(gt=0)]
+Span: TypeAlias = Annotated[Duration, Field(gt=0), WithJsonSchema({"type": "string", "pattern": SPAN_PATTERN})]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 
 

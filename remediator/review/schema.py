@@ -11,16 +11,16 @@ import copy
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 from remediator.actions.catalog import Catalog, describe
 from remediator.actions.protocol import Action, Effect
 from remediator.config import config_schema as config_forms
+from remediator.forms.form import DURATION_PATTERN
+from remediator.review.contradictions import Schema, complete_configuration, complete_rules
 from remediator.review.ruletest.form import tests_schema as test_forms
 from remediator.rules.form import PRIORITIES
 from remediator.rules.form import rules_schema as rule_forms
-
-Schema: TypeAlias = dict[str, Any]
 
 _DEFS = "#/$defs/"
 _TEMPLATE = {"$ref": f"{_DEFS}template"}
@@ -62,13 +62,16 @@ def rules_schema(catalog: Catalog) -> Schema:
         _offer(forms[kind], [action for action in catalog.values() if action.effect in effects], catalog)
     for action in catalog.values():
         forms |= _parameters(action)
-    _complete(schema, forms["RuleForm"])
+    forms["RuleForm"]["properties"]["priority"] = _priority(forms["RuleForm"]["properties"]["priority"])
+    complete_rules(schema)
     return _described(schema)
 
 
 def config_schema() -> Schema:
     """Give the JSON Schema of `remediator.yml`."""
-    return _described(_fit(config_forms()))
+    schema = _fit(config_forms())
+    complete_configuration(schema)
+    return _described(schema)
 
 
 def tests_schema() -> Schema:
@@ -76,26 +79,10 @@ def tests_schema() -> Schema:
     return _described(_fit(test_forms()))
 
 
-def _complete(schema: Schema, rule: Schema) -> None:
-    """Say which keys a rule must have, unless `defaults` may give them."""
-    rule["properties"]["priority"] = {
-        **{key: value for key, value in rule["properties"]["priority"].items() if key != "type"},
-        "anyOf": [{"enum": list(PRIORITIES)}, _TEMPLATE],
-    }
-    del rule["required"]
-    description = schema["properties"]["defaults"]["description"]
-    schema["properties"]["defaults"] = {"$ref": f"{_DEFS}RuleForm", "description": description}
-    schema["properties"]["rules"]["items"] = {"$ref": f"{_DEFS}RuleForm", "required": ["name"]}
-    whole = {
-        "required": ["summary", "target"],
-        "allOf": [_one_of("match", "schedule"), _one_of("steps", "ladder")],
-    }
-    schema["if"] = {"not": {"required": ["defaults"]}}
-    schema["then"] = {"properties": {"rules": {"items": whole}}}
-
-
-def _one_of(*keys: str) -> Schema:
-    return {"anyOf": [{"required": [key]} for key in keys]}
+def _priority(written: Schema) -> Schema:
+    """Let it be one of the words, or a template."""
+    described = {key: value for key, value in written.items() if key != "type"}
+    return {**described, "anyOf": [{"enum": list(PRIORITIES)}, _TEMPLATE]}
 
 
 # --- steps and their actions ---
@@ -172,7 +159,7 @@ def _fit(schema: Schema) -> Schema:
     if "patternProperties" in fit:
         fit.setdefault("additionalProperties", False)
     branches = [branch for branch in fit.pop("anyOf", ()) if branch != {"type": "null"}]
-    if "y|w|d|h|m|s|ms" in fit.get("pattern", ""):
+    if fit.get("pattern") == DURATION_PATTERN:
         branches = [{key: fit.pop(key) for key in ("type", "pattern")}, {"const": 0}]
     if len(branches) == 1:
         return {**branches[0], **fit}

@@ -22,6 +22,7 @@ PRIORITIES = ("P0", "P1", "P2", "P3")
 _NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"
 _ID = "^[A-Za-z_][A-Za-z0-9_]*$"
 _DATE = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_CALENDAR_DATE = "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"  # for editors, which may not check the format
 
 
 def _name(text: str) -> str:
@@ -68,7 +69,9 @@ def _somebody(people: list[str]) -> list[str]:
 
 Name: TypeAlias = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": _NAME})]
 Id: TypeAlias = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": _ID})]
-Day: TypeAlias = Annotated[str, AfterValidator(_date), WithJsonSchema({"type": "string", "format": "date"})]
+Day: TypeAlias = Annotated[
+    str, AfterValidator(_date), WithJsonSchema({"type": "string", "format": "date", "pattern": _CALENDAR_DATE})
+]
 
 
 class RetryForm(Form):

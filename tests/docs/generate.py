@@ -34,8 +34,8 @@ MARKED = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DO
 
 _WORDS = {"integer": "whole number", "string": "text", "number": "number", "boolean": "`true` or `false`"}
 _PATTERNS = {  # the types that people write as text, told by their patterns
-    "y|w|d|h|m|s|ms": "duration",
     "per": "limit",
+    "+ms": "duration",
     "KMG": "size",
 }
 

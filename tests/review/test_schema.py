@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +15,12 @@ from docs.generate import ROOT, pages
 from jsonschema import Draft202012Validator, ValidationError
 
 from remediator.actions.catalog import describe, load_catalog
+from remediator.config import load_config
 from remediator.document import load_document
+from remediator.errors import ConfigurationError
 from remediator.review.schema import config_schema, rules_schema
 from remediator.review.schema import tests_schema as schema_of_tests
+from remediator.rules.load import load_rules
 
 CATALOG = load_catalog()
 SCHEMAS = {"rules": rules_schema(CATALOG), "config": config_schema(), "tests": schema_of_tests()}
@@ -141,7 +147,7 @@ def test_what_the_language_allows_is_allowed(value: dict[str, Any]) -> None:
         (rule(guard={"only_if": None}), "None is not"),  # a key whose value was forgotten
         (rule(priority="P4"), "'P4'"),
         (rule(deadline="5 min"), "'5 min'"),
-        (rule(deadline=5), "5 is not valid"),
+        (rule(deadline=5), "5 is not of type"),
         (step("exec.rum", argv=["a"]), "'exec.rum'"),
         (step("exec.run", argv=["a"], argw=1), "'argw' was unexpected"),
         (step("exec.run", argv=["a"], idempotent="maybe"), "'maybe'"),
@@ -159,6 +165,137 @@ def test_what_is_mistyped_is_found(value: dict[str, Any], says: str) -> None:
     errors = list(Draft202012Validator(SCHEMAS["rules"]).iter_errors(value))
     assert 1 <= len(errors) <= 2
     assert says in " ".join(messages(errors))
+
+
+VERIFY = {"checks": [{"uses": "http.get", "with": {"url": "http://web"}}]}
+LOG = [{"uses": "log", "with": {"message": "m"}}]
+BY_CLOCK: dict[str, Any] = {"match": None, "schedule": "0 3 * * *"}
+
+
+def rung(verify: Any) -> dict[str, Any]:
+    """Give the keys of a rule with a ladder whose rung has this verification."""
+    return {"steps": None, "ladder": [{"steps": LOG, "verify": verify}]}
+
+
+# Keys that a rule takes together, beside what it doesn't.
+TOGETHER: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (BY_CLOCK, {"schedule": "0 3 * * *"}),
+    (BY_CLOCK, {"match": None}),
+    ({}, {"steps": None}),
+    (rung(VERIFY), {"ladder": [{"steps": LOG}]}),
+    (BY_CLOCK | {"for": "0s"}, BY_CLOCK | {"for": "5m"}),
+    (BY_CLOCK | {"guard": {"patience": "1m"}}, BY_CLOCK | {"guard": {"episodes": {"at_most": 3, "per": "1h"}}}),
+    ({"when_resolved": "finish"}, BY_CLOCK | {"when_resolved": "finish"}),
+    (BY_CLOCK | {"verify": VERIFY | {"resolved": False}}, BY_CLOCK | {"verify": VERIFY | {"resolved": True}}),
+    (BY_CLOCK | rung(VERIFY), BY_CLOCK | rung({"resolved": True})),
+    (
+        BY_CLOCK | {"revert": {"after": "1h", "resolved": False, "steps": LOG}},
+        BY_CLOCK | {"revert": {"after": "1h", "resolved": True, "steps": LOG}},
+    ),
+    (BY_CLOCK | {"schedule": {"cron": "@daily"}}, BY_CLOCK | {"schedule": {"timezone": "UTC"}}),
+    ({"verify": VERIFY}, {"verify": {}}),
+    ({"verify": {"resolved": True, "within": "10m"}}, {"verify": {"resolved": False, "within": "10m"}}),
+    ({"verify": {"resolved": True, "checks": []}}, {"verify": {"checks": []}}),
+    (rung({"resolved": True}), rung({"within": "5m"})),
+    ({"revert": {"resolved": True, "steps": LOG}}, {"revert": {"steps": LOG}}),
+    ({"revert": {"after": "1h", "steps": LOG}}, {"revert": {"after": "1h"}}),
+    ({"guard": {"blast_radius": {"targets": 3, "per": "1h"}}}, {"guard": {"blast_radius": {"per": "1h"}}}),
+    (
+        {"guard": {"blast_radius": {"fraction": 0.5, "of": "[1]", "per": "1h"}}},
+        {"guard": {"blast_radius": {"fraction": 0.5, "per": "1h"}}},
+    ),
+    (
+        {"guard": {"blast_radius": {"fraction": 1, "of": "[1]", "per": "1h"}}},
+        {"guard": {"blast_radius": {"targets": 3, "of": "[1]", "per": "1h"}}},
+    ),
+    ({"guard": {"limit": "1 per 1h"}}, {"guard": {"limit": "0 per 1h"}}),
+    ({"guard": {"limit": ["007 per 1h30m  per target"]}}, {"guard": {"limit": ["1 per 0s"]}}),
+    ({"guard": {"limit": "1  per  90s"}}, {"guard": {"limit": "1 per 30m1h"}}),
+    ({"guard": {"episodes": {"at_least": 2, "per": "1h"}}}, {"guard": {"episodes": {"per": "1h"}}}),
+    (
+        {"guard": {"breaker": {"failures": 3, "per": "1h", "reset": "manual"}}},
+        {"guard": {"breaker": {"failures": 3, "per": "1h"}}},
+    ),
+    ({"for": "1h30m"}, {"for": "30m1h"}),
+    ({"for": "1y2w3d4h5m6s7ms"}, {"for": "1h1h"}),
+    ({"for": "0"}, {"for": ""}),
+    ({"guard": {"cooldown": "0s"}}, {"guard": {"cooldown": "s"}}),
+    ({"deadline": "10s"}, {"deadline": "0s"}),
+    ({"deadline": "0h1s"}, {"deadline": 0}),
+    ({"deadline": "05m"}, {"deadline": "0"}),
+    ({"reviewed": "2026-12-31"}, {"reviewed": "2026-13-01"}),
+    ({"approval": {"approvers": ["ann"]}}, {"approval": {"approvers": []}}),
+]
+
+
+def loads(folder: Path, file: dict[str, Any]) -> bool:
+    """Tell whether the loader takes a file of rules."""
+    (folder / "rules.yml").write_text(json.dumps(file))
+    return load_rules([folder / "rules.yml"], CATALOG).ok
+
+
+@pytest.mark.parametrize(("taken", "refused"), TOGETHER)
+def test_what_the_loader_makes_of_keys_together_an_editor_shows(
+    tmp_path: Path, taken: dict[str, Any], refused: dict[str, Any]
+) -> None:
+    """Both ways: never stricter, and not blind."""
+    for keys, fine in (taken, True), (refused, False):
+        assert (loads(tmp_path, rule(**keys)), faults("rules", rule(**keys)) == []) == (fine, fine), keys
+
+
+@pytest.mark.parametrize(("taken", "refused"), TOGETHER)
+def test_defaults_that_have_nothing_to_do_with_it_change_nothing(
+    tmp_path: Path, taken: dict[str, Any], refused: dict[str, Any]
+) -> None:
+    """A file with an owner for all its rules is looked at with the same care."""
+    for keys, fine in (taken, True), (refused, False):
+        file = {**rule(**keys), "defaults": {"owner": "sre", "guard": {"patience": "1m"}}}
+        assert (loads(tmp_path, file), faults("rules", file) == []) == (fine, fine), keys
+
+
+@pytest.mark.parametrize(
+    ("defaults", "keys"),
+    [
+        ({"summary": "s", "target": "t"}, {"summary": None, "target": None}),
+        ({"schedule": "@daily"}, {"match": None}),
+        ({"schedule": {"cron": "@daily"}}, {"match": None, "schedule": {"timezone": "UTC"}}),
+        ({"steps": LOG}, {"steps": None}),
+        ({"verify": VERIFY}, {"verify": {"within": "10m"}}),
+        ({"revert": {"after": "1h"}}, {"revert": {"steps": LOG}}),
+        ({"guard": {"blast_radius": {"of": "[1]", "per": "1h"}}}, {"guard": {"blast_radius": {"fraction": 0.5}}}),
+        ({"guard": {"breaker": {"per": "1h", "reset": "1h"}}}, {"guard": {"breaker": {"failures": 3}}}),
+        ({"guard": {"episodes": {"per": "1h"}}}, {"guard": {"episodes": {"at_most": 3}}}),
+    ],
+)
+def test_what_defaults_complete_is_no_fault(tmp_path: Path, defaults: dict[str, Any], keys: dict[str, Any]) -> None:
+    """They are merged key by key, so that neither part need be whole."""
+    file = {**rule(**keys), "defaults": defaults}
+    assert (loads(tmp_path, file), faults("rules", file)) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "fine"),
+    [
+        ("guard: {blast_radius: {targets: 3, per: 1h}}", True),
+        ("guard: {blast_radius: {per: 1h}}", False),
+        ("guard: {blast_radius: {fraction: 0.5, per: 1h}}", False),
+        ("guard: {blast_radius: {targets: 3}}", False),
+        ("guard: {limit: 0 per 1h}", False),
+        ("guard: {limit: []}", False),
+        ("guard: {storm: {per: 0s}}", False),
+        ("guard: {storm: {hold: 0s}}", True),
+        ("secrets: {A: {env: A}}", True),
+        ("secrets: {A: {env: A, file: a}}", False),
+        ("secrets: {A: {}}", False),
+        ("retention: {runs: 1h7d}", False),
+    ],
+)
+def test_what_is_made_of_the_configuration_an_editor_shows(tmp_path: Path, text: str, fine: bool) -> None:
+    """Both ways here too."""
+    (tmp_path / "remediator.yml").write_text(text)
+    assert (faults("config", load_document(text, "remediator.yml").value) == []) is fine
+    with nullcontext() if fine else pytest.raises(ConfigurationError):
+        load_config(tmp_path / "remediator.yml", {})
 
 
 @pytest.mark.parametrize(
