@@ -45,7 +45,7 @@ def test(asked: Asked, paths: tuple[Path, ...], junit: Path | None) -> int:
     if asked.json:
         output.document(_document(verdicts, coverage))
     else:
-        _sum_up(asked, verdicts, coverage)
+        _sum_up(verdicts, coverage, "" if asked.config.named else _assumed(tests))
     return 0 if all(verdict.passed for verdict in verdicts) else FAULT
 
 
@@ -101,9 +101,17 @@ def _tell(verdicts: Sequence[Verdict]) -> None:
         output.line(f"      {line}")
 
 
-def _sum_up(asked: Asked, verdicts: Sequence[Verdict], coverage: Coverage) -> None:
+def _assumed(tests: Sequence[RuleTest]) -> str:
+    """Say what is assumed where the command has no configuration: of the tests that name none themselves."""
+    without = sum(test.form.config is None for test in tests)
+    if not without:
+        return ""
+    who = "no configuration" if without == len(tests) else f"{without} without a configuration"
+    return f"; {who}: what depends on one is assumed to be met"
+
+
+def _sum_up(verdicts: Sequence[Verdict], coverage: Coverage, assumed: str) -> None:
     passed = sum(verdict.passed for verdict in verdicts)
-    assumed = "" if asked.config.named else "; no configuration: what depends on one is assumed to be met"
     output.line(f"{output.count(len(verdicts), 'test')}: {passed} passed, {len(verdicts) - passed} failed{assumed}")
     counts = ", ".join(f"{reached} of {there} {kind}" for kind, (reached, there) in coverage.counts.items())
     output.line(f"Coverage: {counts}" + ("; not reached:" if coverage.missed else ""))

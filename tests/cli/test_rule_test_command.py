@@ -121,6 +121,17 @@ def test_it_tells_of_each_test_and_of_what_none_reaches() -> None:
     ]
 
 
+def test_what_is_assumed_is_said_of_the_tests_that_name_no_configuration() -> None:
+    """Where each names its own, nothing is assumed."""
+    Path("lab.yml").write_text("exec: {allow: [mend, undo, x]}\n")
+    named = "    config: ../lab.yml\n"
+    write(TESTS + named)
+    assert run("rules").stdout.splitlines()[2] == "1 test: 1 passed, 0 failed"
+    write(TESTS + named + MORE)
+    told = "3 tests: 3 passed, 0 failed; 2 without a configuration: what depends on one is assumed to be met"
+    assert told in run("rules").stdout.splitlines()
+
+
 def test_each_branch_is_reached_by_the_test_that_goes_there() -> None:
     """`if` on both sides, the verification, the undoing, what follows, and a guard that refused for a while."""
     assert missed(TESTS + MORE) == [
