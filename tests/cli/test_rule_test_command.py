@@ -132,6 +132,17 @@ def test_what_is_assumed_is_said_of_the_tests_that_name_no_configuration() -> No
     assert told in run("rules").stdout.splitlines()
 
 
+def test_a_guard_that_can_refuse_nothing_is_none_that_a_test_could_reach() -> None:
+    """No cooldown, no alerts that would speak against it, a first episode; and a lock on a rule that only reads."""
+    idle = "{cooldown: 0s, unless_firing: [], episodes: {at_least: 1, per: 1h}}"
+    rules = RULES.replace("{cooldown: 10m, limit: 5 per 1h, only_if: labels.app != 'db', patience: 1m}", idle)
+    rules = rules.replace("steps: [{uses: exec.run, with: {argv: [x]}}]", "steps: [{uses: log, with: {message: x}}]")
+    write(TESTS, rules)
+    assert document("rules")["coverage"]["guards"] == {"reached": 0, "all": 0}
+    write(TESTS, rules.replace("at_least: 1", "at_least: 1, at_most: 2"))
+    assert document("rules")["coverage"]["guards"] == {"reached": 0, "all": 1}
+
+
 def test_each_branch_is_reached_by_the_test_that_goes_there() -> None:
     """`if` on both sides, the verification, the undoing, what follows, and a guard that refused for a while."""
     assert missed(TESTS + MORE) == [

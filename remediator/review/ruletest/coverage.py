@@ -114,8 +114,23 @@ def _refused(events: Sequence[StoredEvent], rules: Mapping[str, Rule]) -> Iterat
 
 
 def _guards(rule: Rule) -> Collection[str]:
-    """Give the guards that are written in a rule; each has a reason by its own name."""
-    return [key for key in rule.definition.get("guard", {}) if key in set(Reason)]
+    """Give the guards that are written in a rule and may refuse; each has a reason by its own name."""
+    return [key for key in rule.definition.get("guard", {}) if key in set(Reason) and not _idle(rule, key)]
+
+
+def _idle(rule: Rule, key: str) -> bool:
+    """Tell whether a guard is written so that it never refuses, as where a rule takes back one of the `defaults`."""
+    guards = rule.guards
+    match key:
+        case "cooldown":
+            return not guards.cooldown
+        case "unless_firing":
+            return not guards.unless_firing
+        case "episodes":
+            return guards.episodes is not None and guards.episodes.at_least <= 1 and guards.episodes.at_most is None
+        case "lock":
+            return not rule.writes
+    return False
 
 
 _Place: TypeAlias = tuple[Phase, int, int]  # of a step: phase, rung, position in the list
