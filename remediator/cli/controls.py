@@ -9,7 +9,6 @@ import click
 from remediator.cli import output
 from remediator.cli.client import author
 from remediator.cli.command import FAULT, Asked, command
-from remediator.document import nearest
 from remediator.model.run import Mode
 
 
@@ -48,12 +47,9 @@ def mode(asked: Asked, mode: str, rule: str | None, target: str | None, reason: 
 
 def _lay(asked: Asked, body: dict[str, Any]) -> dict[str, Any]:
     """Lay a control. For a rule that is not in force too, since runs may still be at work by it: but say so."""
-    client = asked.client
-    control: dict[str, Any] = client.ask("POST", "/controls", {**body, "author": author()})
-    if body["rule"] is not None:
-        names = [each["name"] for each in client.ask("GET", "/rules")["rules"]]
-        if body["rule"] not in names:
-            asked.say(f"no rule `{body['rule']}` is in force{nearest(body['rule'], names)}")
+    control: dict[str, Any] = asked.client.ask("POST", "/controls", {**body, "author": author()})
+    if "warning" in control:
+        asked.say(control["warning"])
     return control
 
 

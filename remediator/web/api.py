@@ -180,7 +180,7 @@ class Api:
         seconds = None if span is None else _span(span)
         if kind == "pause":
             control = await controls.pause(self.engine, author, reason, rule=rule, target=target, span=seconds)
-            return _json(control_shape(control))
+            return _json({**control_shape(control), **self._doubt(rule)})
         if asked.get("mode") not in list(Mode):
             raise _Bad(f"mode is one of {', '.join(Mode)}")
         now = self.engine.clock.now()
@@ -188,7 +188,14 @@ class Api:
             id=new_id(now), kind=ControlKind.MODE, laid_at=now, author=author, reason=reason, rule=rule, target=target,
             mode=Mode(asked["mode"]), until=None if seconds is None else now + seconds,
         )  # fmt: skip
-        return _json(control_shape(await controls.lay_mode(self.engine, control)))
+        return _json({**control_shape(await controls.lay_mode(self.engine, control)), **self._doubt(rule)})
+
+    def _doubt(self, rule: str | None) -> dict[str, str]:
+        """Warn of a rule that is not in force: what is laid on it stands, since it may come, or be at work still."""
+        known = self.engine.desk.rules.by_name
+        if rule is None or rule in known:
+            return {}
+        return {"warning": f"no rule `{rule}` is in force{nearest(rule, known)}"}
 
     async def lift(self, request: web.Request) -> web.Response:
         """Lift what is laid on everything, a rule or a target, whoever laid it: `?reason=`."""

@@ -78,6 +78,19 @@ async def test_what_is_not_there_is_404_in_the_one_shape_of_errors(site: Site) -
         assert (status, set(told["error"])) == (404, {"code", "message", "details"}), path
 
 
+@pytest.mark.parametrize("what", [{"kind": "pause"}, {"kind": "mode", "mode": "off"}])
+async def test_what_is_laid_on_a_rule_that_is_not_in_force_comes_with_a_warning(
+    site: Site, what: dict[str, str]
+) -> None:
+    """It is laid all the same: the rule may come, or be at work still."""
+    await site.stage.rules(RULE)
+    status, laid = await site.api("POST", "/controls", json={**what, "reason": "x", "rule": "mnd"})
+    assert (status, laid["warning"]) == (200, "no rule `mnd` is in force; did you mean `mend`?")
+    assert [each["id"] for each in (await site.api("GET", "/controls"))[1]["controls"]] == [laid["id"]]
+    status, laid = await site.api("POST", "/controls", json={**what, "reason": "x", "rule": "mend"})
+    assert (status, "warning" in laid) == (200, False)
+
+
 async def test_pause_and_resume_by_the_api(site: Site) -> None:
     """A pause needs a reason, for whoever finds it."""
     assert (await site.api("POST", "/controls", json={"kind": "pause"}))[0] == 400
