@@ -14,7 +14,7 @@ from remediator.actions.protocol import Effect
 from remediator.document import Path
 from remediator.model.time import Seconds, Timestamp, format_duration, parse_duration
 from remediator.review.codes import Code
-from remediator.review.labels import unsure_labels
+from remediator.review.labels import OF_GROUP, unsure_labels
 from remediator.review.modes import Opens, idle_entries
 from remediator.review.overlap import contradiction, implied
 from remediator.rules.matchers import Matcher, Operator, parse_matchers
@@ -180,10 +180,13 @@ def _unsure_labels(rule: Rule, view: View) -> Iterator[Finding]:
     guaranteed = frozenset(matcher.name for matcher in rule.match if matcher.refuses_empty)
     for label, paths in unsure_labels(rule.definition, guaranteed).items():
         often = f" ({len(paths)} times in this rule)" if len(paths) > 1 else ""
-        matcher = Matcher(label, Operator.MATCHES, ".+")
+        if label.startswith(OF_GROUP):
+            why, mend = "only Alertmanager's `group_by` gives", f"name `labels.{label.removeprefix(OF_GROUP)}` instead"
+        else:
+            why, mend = "no matcher guarantees", f"add {Matcher(label, Operator.MATCHES, '.+')} to `match`"
         message = (
-            f"no matcher guarantees the label `{label}` that is named here{often}, and without it this is an error: "
-            f"add {matcher} to `match`, or say what else will do by `| default(…)`"
+            f"{why} the label `{label}` that is named here{often}, and without it this is an error: "
+            f"{mend}, or say what else will do by `| default(…)`"
         )
         yield Finding(rule, paths[0], Code.UNSURE_LABEL, message)
 

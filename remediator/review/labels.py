@@ -17,6 +17,8 @@ from jinja2 import nodes
 from remediator.document import Path
 from remediator.rules.sandbox import sandbox
 
+OF_GROUP = "group.labels."  # stands before the name of a label of the group
+
 _TEXTS = (("target",), ("priority",), ("guard", "lock"), ("guard", "unless_firing"), ("guard", "only_firing"))
 _CONDITIONS = ("guard", "only_if")
 _EXPRESSIONS = (_CONDITIONS, ("guard", "blast_radius", "of"))
@@ -106,22 +108,37 @@ def _look(node: nodes.Node, named: set[str], asked: set[str]) -> None:
             asked.add(tested)
             return
     elif isinstance(node, nodes.Compare) and isinstance(node.expr, nodes.Const):
-        if any(operand.op in ("in", "notin") and _is_labels(operand.expr) for operand in node.ops):
-            asked.add(str(node.expr.value))
+        stems = [_labels(operand.expr) for operand in node.ops if operand.op in ("in", "notin")]
+        asked.update(f"{stem}{node.expr.value}" for stem in stems if stem is not None)
     elif isinstance(node, nodes.Call) and _label(node.node) is not None:
         children = [child for child in children if child is not node.node]  # `labels.get('x')` names no label `get`
     for child in children:
         _look(child, named, asked)
 
 
-def _is_labels(node: nodes.Node) -> bool:
-    return isinstance(node, nodes.Name) and node.name == "labels"
+def _labels(node: nodes.Node) -> str | None:
+    """Give what stands before the names of these labels: nothing where the matchers are about them; None: no labels."""
+    if isinstance(node, nodes.Name) and node.name == "labels":
+        return ""
+    if not isinstance(node, nodes.Getattr) or node.attr != "labels":
+        return None
+    if isinstance(node.node, nodes.Name) and node.node.name == "group":
+        return OF_GROUP
+    return "" if _is_alert(node.node) else None
+
+
+def _is_alert(node: nodes.Node) -> bool:
+    """Tell whether a node is an alert of the run: `alert`, `alerts[0]`, `alerts | first`."""
+    of = node.node if isinstance(node, nodes.Getitem | nodes.Filter) else None
+    if isinstance(of, nodes.Name) and of.name == "alerts":
+        return isinstance(node, nodes.Getitem) or (isinstance(node, nodes.Filter) and node.name in ("first", "last"))
+    return isinstance(node, nodes.Name) and node.name == "alert"
 
 
 def _label(node: nodes.Node | None) -> str | None:
     """Give the label that a node is: `labels.x` or `labels['x']`."""
-    if isinstance(node, nodes.Getattr) and _is_labels(node.node):
-        return node.attr
-    if isinstance(node, nodes.Getitem) and _is_labels(node.node) and isinstance(node.arg, nodes.Const):
-        return node.arg.value if isinstance(node.arg.value, str) else None
-    return None
+    if not isinstance(node, nodes.Getattr | nodes.Getitem):
+        return None
+    stem = _labels(node.node)
+    name = node.attr if isinstance(node, nodes.Getattr) else isinstance(node.arg, nodes.Const) and node.arg.value
+    return stem + name if stem is not None and isinstance(name, str) else None

@@ -120,6 +120,10 @@ CASES = [
         "'{{ labels.host }} is", "'{{ labels.host | default(target) }} is",
     ),
     (
+        Code.UNSURE_LABEL, "'{{ target }} is", (17, 25, "on_failure[0].with.message"),
+        "'{{ group.labels.app }} is", "'{{ alerts[0].labels.app }} is",
+    ),
+    (
         Code.REVIEW_OVERDUE, "    guard:", (6, 15, "reviewed"),
         "    reviewed: 2026-08-01\n    guard:", "    reviewed: 2026-08-30\n    guard:",
     ),

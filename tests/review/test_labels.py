@@ -28,7 +28,18 @@ def unsure(**definition: Any) -> list[str]:
         ("{% if labels.a is defined %}{{ labels.a }}{% else %}x{% endif %}", []),
         ("{{ labels.a if 'a' in labels else 'x' }}", []),
         ("{{ labels.get('a', 'x') }}", []),
-        ("{{ labels[vars.name] }}{{ group.labels.a }}{{ alerts[0].labels.a }}", []),  # not to be told from here
+        ("{{ alert.labels.a }}{{ alert.labels.sure }}", ["a"]),
+        ("{{ alerts[0].labels.a }}{{ alerts[0].labels.sure }}", ["a"]),
+        ("{{ (alerts | first).labels['a'] }}", ["a"]),
+        ("{{ group.labels.a }}{{ group.labels['sure'] }}", ["group.labels.a", "group.labels.sure"]),
+        ("{{ group.labels.a | default(alerts[0].labels.b) }}", []),
+        ("{{ alert.labels.a if 'a' in labels else group.labels.get('b') }}", []),
+        ("{{ group.labels.a if 'a' in group.labels and group.labels.a is defined }}", []),
+        ("{{ labels.a if 'a' in group.labels }}", ["a"]),  # it may be another's
+        (
+            "{{ labels[vars.name] }}{{ vars.labels.a }}{{ alerts.labels.a }}{{ run.alert }}",
+            [],
+        ),  # not to be told from here
     ],
 )
 def test_care_is_taken_or_not(text: str, labels: list[str]) -> None:
