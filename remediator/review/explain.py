@@ -155,7 +155,7 @@ async def _guards(
     try:
         case = guard.prepare(run, rule, scope, standing, controls, now)
         if asked is None:
-            return guard.only_if(case, Books(), now) or _unasked(rule)
+            return guard.only_if(case, Books(), now) or _unasked(rule, standing)
         return guard.decide(case, await asked.books(case.question), now)
     except PendingValue as pending:
         return f"its guards need {pending.name}, which only the daemon reads"
@@ -165,7 +165,8 @@ async def _guards(
         return guard.Refusal(Reason.TEMPLATE_ERROR, str(error))
 
 
-def _unasked(rule: Rule) -> str | None:
+def _unasked(rule: Rule, standing: Standing) -> str | None:
+    """Say which guards are written, of the rule and then of the daemon, and can't be asked from here."""
     guards = rule.guards
     words = [f"cooldown {format_duration(guards.cooldown)}"] if guards.cooldown else []
     words += ["limit"] if guards.limits else []
@@ -175,4 +176,8 @@ def _unasked(rule: Rule) -> str | None:
     words += ["unless_firing"] if guards.unless_firing else []
     words += ["only_firing"] if guards.only_firing else []
     words += ["lock"] if rule.writes else []
+    own = {"limit": standing.allowances, "blast_radius": standing.blast_radius, "breaker": standing.breaker}
+    daemons = [name for name, written in {**own, "storm": standing.storm}.items() if written]
+    if daemons:
+        words.append(f"the daemon's own {', '.join(daemons)}")
     return f"unknown without a daemon: {', '.join(words)}" if words else None

@@ -6,6 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
 from cli.keyboard import RULE, ask, run
 from stage import Stage
 
@@ -122,6 +123,25 @@ def test_explain_works_without_a_daemon_and_says_what_it_cannot_know() -> None:
     document = json.loads(run("explain", "--rules", "rules.yml", "-o", "json", "-", input=json.dumps(BODY)).stdout)
     (rule,) = document["alerts"][0]["rules"]
     assert rule.keys() == {"rule", "matches", "outcome", "reason", "because", "target", "plan"}
+
+
+@pytest.mark.parametrize(
+    ("guard", "unknown"),
+    [
+        ("{}", "lock, the daemon's own limit, breaker, storm"),
+        (
+            "{storm: off, blast_radius: {targets: 3, per: 1h}}",
+            "lock, the daemon's own limit, blast_radius, breaker",
+        ),
+        ("{limit: off, breaker: off, storm: off}", "lock"),
+    ],
+)
+def test_explain_names_the_guards_that_it_could_not_ask(guard: str, unknown: str) -> None:
+    """The daemon's own too, as far as they are configured."""
+    write("rules.yml", RULE)
+    write("remediator.yml", f"exec: {{allow: ['/bin/*']}}\nrules: [rules.yml]\nguard: {guard}\n")
+    write("body.json", json.dumps(BODY))
+    assert f"unknown without a daemon: {unknown}\n" in run("explain", "body.json").stdout
 
 
 def test_explain_refuses_what_is_no_notification() -> None:
