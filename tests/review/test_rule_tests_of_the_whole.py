@@ -87,6 +87,21 @@ def test_a_revert_is_told_with_the_run_whose_change_it_takes_back(verdict: Judge
     assert verdict(rules, FIRES + expect).message == ""
 
 
+@pytest.mark.parametrize(("answer", "outcome"), [("{}", "succeeded"), ("{error: no, exit_status: 1}", "failed")])
+def test_the_steps_of_a_run_are_told_in_order_of_time(verdict: Judge, answer: str, outcome: str) -> None:
+    """What follows a run comes before its revert, which begins once the run has ended and is followed by the same."""
+    rules = (
+        RULE
+        + """
+    on_success: [{uses: log, with: {message: good}}]
+    on_failure: [{uses: log, with: {message: bad}}]
+    revert: {after: 1h, steps: [{uses: http.request, with: {method: POST, url: 'http://x'}}]}
+"""
+    )
+    test = f"    results: {{exec.run: {answer}}}\n    expect: [{{outcome: {outcome}, steps: [exec.run, log, http.request, log]}}]"
+    assert verdict(rules, FIRES + test).message == ""
+
+
 def test_a_ladder_is_climbed(verdict: Judge) -> None:
     """`rung` is the last, from 0; the steps are those of all rungs."""
     rules = (

@@ -196,18 +196,17 @@ async def _look(tx: Transaction, start: Timestamp) -> Played:
 
 
 def _seen(story: Story, reverts: Sequence[Story], start: Timestamp) -> Seen:
-    """Tell of a run; what took its change back is told with it."""
+    """Tell of a run; what took its change back is told with it, and after it: a revert begins when the run has ended."""
     run, began = story.run, _began(story)
-    taken_back = [
-        step for each in reverts if each.run.reverts == run.id for step in each.steps if step.phase not in _COPIED
-    ]
+    later = [each for each in reverts if each.run.reverts == run.id]
+    taken_back = [step for each in later for step in sorted(each.steps, key=_place) if step.phase not in _COPIED]
     return Seen(
         at=None if began is None else began - start,
         rule=run.rule,
         target=run.target,
         outcome=run.state,
         reason=run.reason,
-        steps=tuple(step.uses for step in sorted((*story.steps, *taken_back), key=_place) if _used(step)),
+        steps=tuple(step.uses for step in (*sorted(story.steps, key=_place), *taken_back) if _used(step)),
         mode=run.mode,
         rung=run.rung,
         because=run.because,
