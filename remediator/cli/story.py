@@ -124,6 +124,12 @@ def _laid(data: dict[str, Any]) -> str:
     return f"{kind} by {data['author']}" + _why(data["reason"])
 
 
+def _times(data: dict[str, Any]) -> str:
+    if data["times"] == 1:
+        return f"at {data['last']}"
+    return f"{data['times']} times from {data['first']} to {data['last']}"
+
+
 def _why(words: str | None) -> str:
     return f": {words}" if words else ""
 
@@ -137,7 +143,7 @@ _SENTENCES: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "run.healed": lambda data: f"healed by itself after {format_duration(data['seconds'])}",
     "run.climbed": lambda data: f"climbed to rung {data['rung'] + 1}: {data['because']}",
     "revert.held": lambda data: f"the revert of run {data['reverts']} is held: {data['because']}",
-    "schedule.missed": lambda data: f"{data['rule']} did not begin at {data['time']}: {data['because']}",
+    "schedule.missed": lambda data: f"{data['rule']} did not begin {_times(data)}: {data['because']}",
     "approval.asked": lambda data: (
         f"asked {_whom(data)} till {format_rfc3339(data['until'])}, plan {data['plan_hash']}"
     ),

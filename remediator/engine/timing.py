@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import structlog
 
@@ -20,6 +21,7 @@ _log = structlog.get_logger("remediator")
 
 _SCHEDULE = "schedule:"
 _GRACE: Seconds = 60.0  # a time that is later than that has been missed: cron begins nothing for it, nor do we
+_COUNTED: Seconds = 7 * 86_400.0  # of missed times, in one transaction and one event
 _SHORTLY: Seconds = 1.0
 _AT_ONCE = 500  # alerts that a storm had stopped, in one transaction
 
@@ -50,7 +52,7 @@ async def fire(tx: Transaction, desk: Desk, taken: Taken) -> None:
 
 
 async def _scheduled(tx: Transaction, desk: Desk, timer: Timer, taken: Taken) -> None:
-    """Begin a run at its time, once; a time that went by while nobody looked is recorded as missed."""
+    """Begin a run at its time, once; the times that went by while nobody looked are recorded as missed."""
     now, name = taken.now, timer.name.removeprefix(_SCHEDULE)
     rule = desk.rules.by_name.get(name)
     if (
@@ -58,27 +60,42 @@ async def _scheduled(tx: Transaction, desk: Desk, timer: Timer, taken: Taken) ->
     ):  # kept with rules that are about to be in force, which drop what is not theirs
         await tx.set_timer(Timer(timer.name, now + _SHORTLY, timer.about))
         return
-    missed: NotProposed | None = None
-    if now - timer.due_at > _GRACE:
-        missed = NotProposed("nothing was running then")
+    # After a long outage the rest comes with the next look, so that counting it keeps nobody waiting.
+    until = now if now - timer.due_at <= _COUNTED + _GRACE else timer.due_at + _COUNTED
+    *missed, last = timer.due_at, *rule.schedule.between(timer.due_at, until)
+    in_time = now - last <= _GRACE
+    if not in_time:
+        missed.append(last)
+    if missed:
+        await _record(tx, rule, missed, NotProposed("no daemon looked then"), taken)
+    if in_time:
+        await _begin(tx, rule, desk, last, taken)
+    await _set(tx, timer, rule, until)
+
+
+async def _begin(tx: Transaction, rule: Rule, desk: Desk, time: Timestamp, taken: Taken) -> None:
+    try:
+        story = await propose(tx, rule, Occasion(Origin.SCHEDULE), desk.standing, taken.now)
+    except NotProposed as error:
+        await _record(tx, rule, [time], error, taken)
     else:
-        try:
-            story = await propose(tx, rule, Occasion(Origin.SCHEDULE), desk.standing, now)
-        except NotProposed as error:
-            missed = error
-        else:
-            taken.stories.append(story)
-            taken.due = True
-    if missed is not None:
-        data = {"rule": name, "time": format_rfc3339(timer.due_at), "because": str(missed)}
-        event = Event(at=now, kind=EventKind.MISSED, run=missed.run, data=data)
-        taken.events.append(event)
-        await tx.append([event])
-    await _set(tx, timer, rule, now)
+        taken.stories.append(story)
+        taken.due = True
 
 
-async def _set(tx: Transaction, timer: Timer, rule: Rule, now: Timestamp) -> None:
-    at = None if rule.schedule is None else rule.schedule.next_after(now)
+async def _record(tx: Transaction, rule: Rule, times: Sequence[Timestamp], because: NotProposed, taken: Taken) -> None:
+    """Record times that were missed for one reason, as one event: an outage must not fill the history."""
+    data = {
+        "rule": rule.name, "times": len(times), "first": format_rfc3339(times[0]), "last": format_rfc3339(times[-1]),
+        "because": str(because),
+    }  # fmt: skip
+    event = Event(at=taken.now, kind=EventKind.MISSED, run=because.run, data=data)
+    taken.events.append(event)
+    await tx.append([event])
+
+
+async def _set(tx: Transaction, timer: Timer, rule: Rule, after: Timestamp) -> None:
+    at = None if rule.schedule is None else rule.schedule.next_after(after)
     if at is None:
         await tx.drop_timer(timer.name)
     else:

@@ -21,6 +21,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
+from itertools import takewhile
 
 from remediator.document import nearest
 from remediator.intervals import zone_of
@@ -103,6 +104,12 @@ class Schedule:
                 if instant > at and (found is None or instant < found[0]):
                     found = (instant, wall)
         return found and found[0]
+
+    def between(self, after: Timestamp, until: Timestamp) -> Sequence[Timestamp]:
+        """Give every instant after the one and not after the other at which it is due, in order: keep them near."""
+        begin, end = (datetime.fromtimestamp(at, self.zone).replace(tzinfo=None) for at in (after, until))
+        walls = takewhile(lambda wall: wall <= end + _LARGEST_CHANGE, self._wall_times(begin - _LARGEST_CHANGE))
+        return sorted({at for wall in walls for at in self._instants(wall) if after < at <= until})
 
     def _wall_times(self, begin: datetime) -> Iterator[datetime]:
         """Give the times on the wall clock that match, as a calendar has them, for as long as any can be awaited."""

@@ -339,3 +339,4 @@ def test_what_is_next_is_what_comes_minute_by_minute(
             assert found == expected[following], datetime.fromtimestamp(start, UTC)
         else:
             assert found is None or found > end
+        assert list(schedule.between(start, end)) == expected[following : bisect_right(expected, end)]
