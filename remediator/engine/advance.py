@@ -30,7 +30,7 @@ from remediator.engine.moves import (
 )
 from remediator.engine.waiting import waiting
 from remediator.execute import Call, Course, Failed, Interrupted, Next, Wait
-from remediator.model.control import ControlKind
+from remediator.model.control import Control, ControlKind
 from remediator.model.run import Mode, Origin, Phase, Reason, State, Step, StepState
 from remediator.model.story import Story
 from remediator.model.time import Seconds, Timestamp, format_duration
@@ -178,6 +178,9 @@ def _unknown(story: Story, rule: Rule, around: Surroundings) -> Move:
 def _follow_up(story: Story, rule: Rule, around: Surroundings) -> Move:
     """Run what follows from an ending that is decided: `undo`, then `on_failure`; or `on_success`, or `on_blocked`."""
     now, run = around.now, story.run
+    ordered = order(around, ControlKind.CANCEL)
+    if ordered is not None:
+        return _cut_short(story, rule, ordered, now), None
     story, pausing = held(story, around)
     if pausing:
         return story, Rest()
@@ -190,9 +193,34 @@ def _follow_up(story: Story, rule: Rule, around: Surroundings) -> Move:
         return story.with_run(due_at=found.until), Rest()
     if run.phase is Phase.UNDO:
         return story.with_run(phase=Phase.ON_FAILURE), None
+    return _as_decided(story, now), None
+
+
+def _cut_short(story: Story, rule: Rule, ordered: Control, now: Timestamp) -> Story:
+    """Skip what is left to follow, `on_failure` after `undo` too: the run ends as it was decided to."""
+    run = story.run
+    because = f"a person has cancelled it ({by(ordered)})"
+    for phase in (Phase.UNDO, Phase.ON_FAILURE) if run.phase is Phase.UNDO else (run.phase,):
+        known = story.of(phase)
+        for step in known:  # a timer, or a step whose end a daemon did not live to record
+            if step.state is StepState.STARTED:
+                story = story.record(replace(step, state=StepState.INTERRUPTED, ended_at=now, error=because), now)
+        begun = {step.position for step in known}
+        for position, each in enumerate(rule.list_for(phase, min(run.rung, len(rule.rungs) - 1))):
+            if position not in begun:
+                left = Step(
+                    phase=phase, position=position, item=0, attempt=1, uses=each.uses, id=each.id,
+                    state=StepState.SKIPPED, error=because, rung=run.rung,
+                )  # fmt: skip
+                story = story.record(left, now)
+    return _as_decided(story, now)
+
+
+def _as_decided(story: Story, now: Timestamp) -> Story:
+    run = story.run
     if run.ending is None:
         raise AssertionError("a follow-up without an ending")
-    return story.move(run.ending, now, run.reason, run.because), None
+    return story.move(run.ending, now, run.reason, run.because)
 
 
 def _stopped(story: Story, rule: Rule, around: Surroundings) -> tuple[Story, Effect | None, bool]:

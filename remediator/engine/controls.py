@@ -174,7 +174,10 @@ async def _answer(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str,
 
 
 async def cancel(engine: Engine, run_id: str, author: str, reason: str) -> None:
-    """Cancel a run; its step at work is ended. Raises Impossible, and KeyError where there is no such run."""
+    """Cancel a run; its step at work is ended. Raises Impossible, and KeyError where there is no such run.
+
+    Where its end is decided already it keeps that end, and what was still to follow is skipped.
+    """
     await _order(engine, ControlKind.CANCEL, run_id, (author, reason), None)
     engine.workers.interrupt(run_id)
 
@@ -193,7 +196,7 @@ async def _order(engine: Engine, kind: ControlKind, run_id: str, by: tuple[str, 
         state = story.run.state
         if not state.open:
             raise Impossible(f"run {run_id} has ended already: {state}")
-        if story.run.ending is not None:
+        if story.run.ending is not None and kind is not ControlKind.CANCEL:
             raise Impossible(f"run {run_id} is ending already: it will be {story.run.ending}")
         if kind is ControlKind.CANCEL and state is State.UNKNOWN:
             raise Impossible(

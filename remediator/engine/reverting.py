@@ -52,7 +52,8 @@ async def plan_revert(tx: Transaction, before: Run, story: Story, rule: Rule, no
 
 def _undone(story: Story, rule: Rule) -> bool:
     undo = [step for step in story.steps if step.phase is Phase.UNDO]
-    return bool(undo) and all(step.state in {StepState.SUCCEEDED, StepState.SKIPPED} for step in undo)
+    done = {StepState.SUCCEEDED, StepState.SKIPPED}
+    return bool(undo) and all(step.state in done and step.error is None for step in undo)  # not: cancelled
 
 
 def waiting_to_revert(story: Story, rule: Rule, around: Surroundings) -> Move:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 import structlog
+from msgspec.structs import replace
 
 from remediator import metrics
 from remediator.actions.protocol import Outcome, Result
@@ -38,6 +39,7 @@ _FOR_URGENT = 32  # of these, kept free for P0 and P1: slow work of less weight 
 _URGENT = (Priority.P0, Priority.P1)
 _IDLE = 5.0  # seconds: due runs are looked for at least this often, in case a waker was lost
 _STORE_RETRY = 0.5
+_ENDED_BY_ORDER = Outcome(Result.ERROR, error="ended by an operator's cancel")
 
 
 class Workers:
@@ -171,7 +173,12 @@ class Workers:
         if story.run.given is not None and not alerts:
             alerts = (story.alert,)
         scope = scope_of(story, rule, Surroundings(now=now, standing=self._desk.standing, alerts=alerts))
-        return story.record(conclude(call, outcome, scope, now), now)
+        step = conclude(call, outcome, scope, now)
+        if outcome is _ENDED_BY_ORDER:
+            step = replace(
+                step, kept=False, error=outcome.error
+            )  # a message that a person has stopped is not sent later
+        return story.record(step, now)
 
     async def _view(self, script: Script[T]) -> T:
         """Read, however long the store is away: what has happened must not be forgotten meanwhile."""
@@ -200,7 +207,7 @@ class Workers:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                return Outcome(Result.ERROR, error="ended by an operator's cancel")
+                return _ENDED_BY_ORDER
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             raise

@@ -190,7 +190,7 @@ class StepState(StrEnum):
     STARTED = "started"  # committed before the action is called
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    SKIPPED = "skipped"  # its `if` was false
+    SKIPPED = "skipped"  # its `if` was false; with an error: a person has cancelled what was left
     PLANNED = "planned"  # dry-run: rendered, not carried out
     INTERRUPTED = "interrupted"  # begun, and no end was recorded
 
