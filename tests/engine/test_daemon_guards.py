@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -326,6 +327,22 @@ async def test_a_first_blip_is_left_alone_and_flapping_goes_to_a_person(stage: S
         await stage.passes(30)
     assert [state for state, _ in await stage.states()] == ["blocked", "succeeded", "succeeded", "blocked", "blocked"]
     assert "began 1 episodes in 1h" in (await stage.runs())[0]["because"]
+
+
+async def test_what_began_and_ended_while_a_run_was_at_work_counts_as_an_episode_too(stage: Stage) -> None:
+    """Flapping under a remedy is flapping: it goes to a person."""
+    await stage.rules("rules:" + rule("{cooldown: 0s, episodes: {at_most: 3, per: 1h}}"))
+    stage.blocked["test.write"] = asyncio.Event()
+    for _ in range(4):
+        await stage.fires(app="web")
+        await stage.passes(30)
+        await stage.resolves(app="web")
+        await stage.passes(30)
+    stage.blocked.pop("test.write").set()
+    await stage.settle()
+    await stage.fires(app="web")
+    assert [state for state, _ in await stage.states()] == ["succeeded", "blocked"]
+    assert "began 5 episodes in 1h" in (await stage.runs())[-1]["because"]
 
 
 async def test_episodes_count_by_target_and_fall_out_of_the_span(stage: Stage) -> None:

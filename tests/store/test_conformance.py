@@ -240,14 +240,22 @@ async def test_deferred_alerts_are_released_and_those_that_fire_given(store: Sto
     await store.transact(defer)
     assert await store.view(lambda tx: tx.decided([1, 2, 3])) == {(1, "restart"), (2, "restart")}
     assert [each.id for each in await store.transact(lambda tx: tx.release_deferred("restart", "web"))] == [1]
-    assert await store.view(lambda tx: tx.decided([1, 2, 3])) == frozenset()
+    assert await store.view(lambda tx: tx.decided([1, 2, 3])) == {(2, "restart")}, "it has begun all the same"
+    assert await store.transact(lambda tx: tx.release_deferred("restart", "web")) == []
 
 
 async def test_releasing_lets_rules_take_alerts_up_anew(store: Store) -> None:
     """What a run that never began had taken up is free again."""
     await put(store, story(1))
+
+    async def join(tx: Transaction) -> None:
+        await tx.save_episodes([episode(2)], [], [])
+        await tx.add_decisions([Decided(2, "restart", run(1).id, NOW, "app1")])
+        await tx.save_episodes([], [], [(2, NOW)])
+
+    await store.transact(join)
     assert [each.id for each in await store.transact(lambda tx: tx.release(run(1).id))] == [1]
-    assert await store.view(lambda tx: tx.decided([1])) == frozenset()
+    assert await store.view(lambda tx: tx.decided([1, 2])) == {(2, "restart")}, "what has resolved began all the same"
 
 
 async def test_runs_of_an_episode_are_the_open_ones_and_the_planned_that_are_watched(store: Store) -> None:

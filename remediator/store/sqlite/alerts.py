@@ -148,6 +148,12 @@ class AlertRows(Rows):
         )  # fmt: skip
 
     async def release_deferred(self, rule: str, target: str) -> Sequence[Episode]:
+        # What has resolved meanwhile began all the same: it stays, as nobody's, for the guard that counts episodes.
+        self.connection.execute(
+            "UPDATE decisions INDEXED BY deferred_decisions SET run = '' WHERE run IS NULL AND rule = ? AND target = ? "
+            "AND (SELECT ended_at FROM episodes WHERE id = episode) IS NOT NULL",
+            (rule, target),
+        )
         released = self._all(
             "DELETE FROM decisions INDEXED BY deferred_decisions "
             "WHERE run IS NULL AND rule = ? AND target = ? RETURNING episode",
@@ -170,7 +176,8 @@ class AlertRows(Rows):
 
     async def release(self, run: str) -> Sequence[Episode]:
         firing = self._decided_episodes("decisions.run = ? AND ended_at IS NULL", run)
-        self.connection.execute("DELETE FROM decisions WHERE run = ?", (run,))
+        for episode in firing:  # what has resolved began all the same: the guard that counts episodes has to see it
+            self.connection.execute("DELETE FROM decisions WHERE episode = ? AND run = ?", (episode.id, run))
         return firing
 
     async def name_target(self, run: str, target: str) -> None:
