@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,16 +78,6 @@ class Alertmanager(Fake):
                 "startsAt": _stamp(self.now() - 60), "endsAt": _stamp(self.now() + 3600),
             }
         )  # fmt: skip
-
-    @property
-    def files(self) -> Mapping[str, str]:
-        """Give the secrets."""
-        return {}
-
-    @property
-    def section(self) -> Mapping[str, Any]:
-        """Lead here."""
-        return {"url": self.url}
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Give what it serves."""

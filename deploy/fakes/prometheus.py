@@ -46,16 +46,6 @@ class Prometheus(Fake):
             "health": health or ("down" if error else "up"), "scrapeInterval": "15s", "scrapeTimeout": "10s",
         }  # fmt: skip
 
-    @property
-    def files(self) -> Mapping[str, str]:
-        """Give the secrets."""
-        return {}
-
-    @property
-    def section(self) -> Mapping[str, Any]:
-        """Lead here."""
-        return {"url": self.url}
-
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Give what it serves."""
         return [
