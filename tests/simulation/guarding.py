@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from simulation.history import Alerts, Breakers, Controls, Known
+from simulation.rulebook import COMPANIONS, CONDITIONS, WINDOWS
 
 from remediator.model.run import Mode, State, lowest
-from remediator.rules.rule import BlastRadius, Breaker, Rule
+from remediator.rules.rule import BlastRadius, Breaker, EpisodeBounds, Rule
 from remediator.rules.standing import Standing
+from remediator.rules.windows import Modes
 
 
 class Guarding:
@@ -52,7 +54,7 @@ class Guarding:
             if each.holds(now) and each.control.mode is not None and each.control.covers(rule.name, target)
         )  # fmt: skip
         modes = (self._standing.modes, rule.modes, rule.rungs[rung].modes)
-        return lowest(*(each.in_force(now, {}) for each in modes), *laid)
+        return lowest(*(_by_the_clock(each, now) for each in modes), *laid)
 
     now = 0.0
 
@@ -107,12 +109,41 @@ class Guarding:
 
     def _by_world(self, run: Known, now: float) -> Iterator[str]:
         """What the world has to say."""
-        if run.rule.guards.unless_firing and self._alerts.firing("Full"):
+        guards = run.rule.guards
+        if guards.unless_firing and self._alerts.firing({"alertname": "Full"}):
             yield "admitted while Full is firing"
+        for companion in guards.only_firing:
+            beside = COMPANIONS[companion.text.source](run.labels)
+            if not self._alerts.firing(beside):
+                yield f"admitted while nothing fires that has {dict(beside)}"
+        if guards.episodes is not None and "facts" not in run.rule.target.names:
+            yield from self._by_episodes(run, guards.episodes, now)
+        for condition in guards.only_if:
+            # Of a process that was frozen, an answer may come late, and not be the one that decided.
+            known = [facts for at, facts in run.answers if now - at <= 31.0 and facts is not None]
+            tried = known if "facts" in condition.names else [{}]
+            if not any(CONDITIONS[condition.source](run.labels, facts) for facts in tried):
+                yield f"admitted while `{condition.source}` is not true of {run.labels} and {known}"
         if run.rule.facts and run.facts is None:
             yield "admitted without its facts"
         elif run.rule.facts and now - run.facts_at > 31.0:
             yield f"admitted by facts of {now - run.facts_at:.3f} s ago"
+
+    def _by_episodes(self, run: Known, bounds: EpisodeBounds, now: float) -> Iterator[str]:
+        """How often the alerts of this rule and target began."""
+        mine = [
+            each for each in self._alerts.episodes
+            if now - each.at < bounds.per
+            and all(matcher.matches(each.labels) for matcher in run.rule.match)
+            and run.rule.target.source.replace("{{ labels.app }}", each.labels["app"]) == run.target
+        ]  # fmt: skip
+        if len(mine) < bounds.at_least:
+            yield f"{len(mine)} episodes began in {bounds.per:g} s, and it takes {bounds.at_least}"
+        if any(each.control.mode == "off" for each in self._controls.of("mode")):
+            return  # what began meanwhile was nobody's
+        count = sum(not each.blip for each in mine)
+        if bounds.at_most is not None and count > bounds.at_most:
+            yield f"{count} episodes began in {bounds.per:g} s, and {bounds.at_most} at most are for it"
 
     def lock_broken(self, run: Known) -> Iterator[str]:
         """Give who else holds the lock that a run has taken."""
@@ -125,6 +156,12 @@ class Guarding:
             yield rule.guards.breaker, rule.name
         if self._standing.breaker is not None:
             yield self._standing.breaker, None
+
+
+def _by_the_clock(modes: Modes, now: float) -> Mode:
+    """Give the mode of the first entry that holds."""
+    held = (mode for name, mode in modes.entries if name is None or WINDOWS[name].holds(now))
+    return next(held, Mode.DRY_RUN)
 
 
 def _over(count: int, per: float, admitted: Iterable[Known], now: float) -> Iterator[str]:

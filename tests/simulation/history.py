@@ -43,6 +43,7 @@ class Known:
     origin: str
     drill: bool
     mode: str
+    labels: Mapping[str, str]
     target: str | None = None
     state: State = State.WAITING
     rung: int = 0
@@ -57,6 +58,7 @@ class Known:
     leave: dict[int, Asked] = field(default_factory=dict)  # by rung: what was let go on
     facts: Mapping[str, Any] | None = None  # as they were last answered
     facts_at: float = 0.0
+    answers: list[tuple[float, Mapping[str, Any] | None]] = field(default_factory=list)  # all of them
     begins: dict[tuple[str, int], list[Began]] = field(default_factory=dict)
     before: list[Mapping[str, Any]] = field(
         default_factory=list
@@ -95,6 +97,16 @@ class _Heard:
     starts_at: float
     ended_at: float = 0.0
     lost: bool = False
+    episode: Episode | None = None  # the newest
+
+
+@dataclass
+class Episode:
+    """An alert began."""
+
+    at: float
+    labels: Mapping[str, str]
+    blip: bool = False  # it was over at the very instant at which it was heard of: who looks then need not see it
 
 
 class Alerts:
@@ -105,6 +117,7 @@ class Alerts:
         self._heard: dict[str, _Heard] = {}
         self._labels: dict[str, Mapping[str, str]] = {}
         self._began: dict[str, float] = {}  # by fingerprint: when its newest episode was first heard of
+        self.episodes: list[Episode] = []
         self._seen_until = -1.0  # a person has seen what began till then
         self.storm_until = -1.0
 
@@ -116,7 +129,9 @@ class Alerts:
             self._labels[alert.fingerprint] = alert.labels
             if alert.status is AlertStatus.FIRING:
                 if self._opens(alert):
-                    self._heard[alert.fingerprint] = known = _Heard(True, min(alert.starts_at, received_at))
+                    self.episodes.append(Episode(now, alert.labels))
+                    starts_at = min(alert.starts_at, received_at)
+                    self._heard[alert.fingerprint] = known = _Heard(True, starts_at, episode=self.episodes[-1])
                     self._began[alert.fingerprint] = now
                 if known is not None and known.firing:
                     firing.append(alert.fingerprint)
@@ -126,6 +141,8 @@ class Alerts:
                 self._heard[alert.fingerprint] = _Heard(False, ends, ends)
             elif known.firing and ends >= known.starts_at:
                 known.firing, known.ended_at = False, ends
+                if known.episode is not None:
+                    known.episode.blip = known.episode.at == now
             elif not known.firing and (known.lost or ends > known.ended_at):
                 known.ended_at, known.lost = ends, False
         return [each for each in firing if self._heard[each].firing]
@@ -165,9 +182,9 @@ class Alerts:
         """Tell whether one fires."""
         return self._heard[fingerprint].firing
 
-    def firing(self, name: str) -> bool:
-        """Tell whether an alert of a name fires."""
-        return any(each.firing and self._labels[key].get("alertname") == name for key, each in self._heard.items())
+    def firing(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether an alert fires that has these labels among its own."""
+        return any(each.firing and labels.items() <= self._labels[key].items() for key, each in self._heard.items())
 
 
 @dataclass

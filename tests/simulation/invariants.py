@@ -114,7 +114,8 @@ class Watch:
         rule = self._book.by_hash[data["rule_hash"]]
         origin = "notice" if rule.name == "notices" else "revert" if "reverts" in data else data.get("origin", "alert")
         name = f"run{len(self.runs) + 1}"
-        known = Known(str(run), name, rule, origin, data.get("drill", False), data["mode"], data["target"])
+        drill, labels = data.get("drill", False), data.get("labels", {})
+        known = Known(str(run), name, rule, origin, drill, data["mode"], labels, data["target"])
         if origin == "revert":
             known.drill, known.rung = self.runs[data["reverts"]].drill, self.runs[data["reverts"]].rung
         self.runs[known.id] = known
@@ -338,6 +339,8 @@ class Watch:
         """See an action end."""
         began.answer.append(outcome.kind)
         self._note(known.name, f"ends {params.at}: {outcome.kind}")
-        if "/facts/" in params.at:
+        # What a process that was frozen hears at last is no answer to what has been asked anew since.
+        if "/facts/" in params.at and any(each[-1] is began for each in known.begins.values()):
             known.facts = outcome.result if outcome.kind is Result.OK else None
             known.facts_at = self._clock()
+            known.answers.append((known.facts_at, known.facts))

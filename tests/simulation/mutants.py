@@ -15,12 +15,17 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from simulation.invariants import Violation
 from simulation.loop import PROCESS
+from simulation.rulebook import Book
 
-from remediator.engine import admission, advance, approving, controls, intake, settle, storming
+from remediator import guard as guards
+from remediator.engine import admission, advance, approving, controls, intake, settle, storming, waiting
 from remediator.engine.workers import Workers
 from remediator.errors import StoreError
 from remediator.execute import Call, _Walker
+from remediator.model.control import ControlKind
+from remediator.rules.rule import Guards
 from remediator.store.sqlite import runs
 from remediator.store.sqlite.transaction import SqliteTransaction
 
@@ -34,6 +39,12 @@ class Mutant:
     name: str
     promises: frozenset[str]  # any of which has to be found broken
     apply: Break
+    where: Callable[[Book], bool] = lambda book: True  # in which worlds it can show at all
+    says: str = ""  # stands in what is said of it, where a promise is broken in more than one way
+
+    def shows(self, violation: Violation) -> bool:
+        """Tell whether a violation is this one's."""
+        return violation.promise in self.promises and self.says in violation.words
 
 
 def rewrite(patch: pytest.MonkeyPatch, owner: Any, name: str, *changes: tuple[str, str]) -> None:
@@ -115,13 +126,37 @@ def _without(index: str, also: Break) -> Break:
     return apply
 
 
-def _controls_of_before(patch: pytest.MonkeyPatch) -> None:
-    claimed, controls_now = _AtTheClaim(patch), SqliteTransaction.controls
+def _controls_of_before(kind: ControlKind) -> Break:
+    """Decide by the controls of a kind as they were at the claim."""
 
-    async def earlier(self: Any, now: float, run: str | None = None) -> Any:
-        return await controls_now(self if run is None else claimed.saw(run, self), now, run)
+    def apply(patch: pytest.MonkeyPatch) -> None:
+        claimed, controls_now = _AtTheClaim(patch), SqliteTransaction.controls
 
-    patch.setattr(SqliteTransaction, "controls", earlier)
+        async def earlier(self: Any, now: float, run: str | None = None) -> Any:
+            laid = await controls_now(self, now, run)
+            if run is None:
+                return laid
+            then = await controls_now(claimed.saw(run, self), now, run)
+            return [*(each for each in laid if each.kind is not kind), *(each for each in then if each.kind is kind)]
+
+        patch.setattr(SqliteTransaction, "controls", earlier)
+
+    return apply
+
+
+def _no_guard(guard: Any) -> Break:
+    """Do without a guard altogether."""
+
+    def apply(patch: pytest.MonkeyPatch) -> None:
+        assert guard in guards.GUARDS
+        patch.setattr(guards, "GUARDS", tuple(each for each in guards.GUARDS if each is not guard))
+
+    return apply
+
+
+def _some(has: Callable[[Guards], object]) -> Callable[[Book], bool]:
+    """Take the worlds in which a rule has some guard."""
+    return lambda book: any(has(rule.guards) for rule in book.rules.rules)
 
 
 class _LookedAt(Exception):
@@ -155,6 +190,35 @@ def _repeat(patch: pytest.MonkeyPatch) -> None:
     rewrite(patch, _Walker, "_begun", ("if record.repeatable:", "if True:"))
 
 
+def _facts_never_too_old(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(waiting, "FACTS_AGE", 3600.0)
+
+
+def _facts(book: Book) -> bool:
+    """Facts take a while to read, between the claim and the admission."""
+    return any(rule.facts for rule in book.rules.rules)
+
+
+def _storms(book: Book) -> bool:
+    return book.standing.storm is not None
+
+
+def _breaks(book: Book) -> bool:
+    """One failure opens a breaker, while another run reads its facts."""
+    return any(
+        rule.facts and rule.match and rule.guards.breaker is not None and rule.guards.breaker.failures == 1
+        for rule in book.rules.rules
+    )  # fmt: skip
+
+
+def _ages(book: Book) -> bool:
+    """A run may be refused for longer than facts may be old, and be admitted then."""
+    return any(
+        rule.facts and rule.guards.patience > 30 and (rule.guards.cooldown or rule.guards.limits or rule.guards.unless_firing)
+        for rule in book.rules.rules
+    )  # fmt: skip
+
+
 def _changed(owner: Any, name: str, *changes: tuple[str, str]) -> Break:
     return lambda patch: rewrite(patch, owner, name, *changes)
 
@@ -175,6 +239,9 @@ def _unfenced(patch: pytest.MonkeyPatch) -> None:
 
 _PAUSES = ("controls=await tx.controls(now, run.id),",
            "controls=[each for each in await tx.controls(now, run.id) if each.kind != 'pause'],")  # fmt: skip
+_EPISODES = _some(lambda guards: guards.episodes)
+_COMPANIONS = _some(lambda guards: guards.only_firing)
+_CONDITIONS = _some(lambda guards: guards.only_if)
 _STORM = "        taken.due |= await watch_for_storm(tx, standing, to_come, now)\n"
 _SAME_HASH = " and control.plan_hash == run.plan_hash"
 
@@ -182,10 +249,24 @@ MUTANTS = (
     Mutant("limits are read before the transaction that admits", frozenset({"P5"}), _books_of_before("full_since")),
     Mutant("cooldowns are read before", frozenset({"P5"}), _books_of_before("last", "last_good")),
     Mutant("blast radii are read before", frozenset({"P5"}), _books_of_before("touched")),
-    Mutant("max_running is read before", frozenset({"P5"}), _books_of_before("at_work", "in_line")),
+    Mutant("max_running is read before", frozenset({"P5"}), _books_of_before("at_work", "in_line"),
+           lambda book: book.standing.max_running is not None),
     Mutant("locks are read before", frozenset({"P5"}), _without("one_holder_of_a_lock", _books_of_before("lock_holder"))),
-    Mutant("storms, breakers, pauses and modes are read before", frozenset({"P4", "P6", "P7"}), _controls_of_before),
-    Mutant("what fires is read before", frozenset({"P4"}), _books_of_before("firing")),
+    Mutant("breakers are read before", frozenset({"P4"}), _controls_of_before(ControlKind.BREAKER),
+           _breaks, "while the breaker"),
+    Mutant("storms are read before", frozenset({"P6"}), _controls_of_before(ControlKind.STORM), _storms),
+    Mutant("pauses are read before", frozenset({"P7"}), _controls_of_before(ControlKind.PAUSE), says="after a pause"),
+    Mutant("modes are read before", frozenset({"P7"}), _controls_of_before(ControlKind.MODE), _facts, "admitted in mode"),
+    Mutant("what must not fire is read before", frozenset({"P4"}), _books_of_before("firing"),
+           _some(lambda guards: guards.unless_firing), "while Full is firing"),
+    Mutant("what must fire is read before", frozenset({"P4"}), _books_of_before("firing"),
+           lambda book: _facts(book) and _COMPANIONS(book), "nothing fires"),
+    Mutant("what must fire is not asked", frozenset({"P4"}), _no_guard(guards.only_firing), _COMPANIONS, "nothing fires"),
+    Mutant("episodes are read before", frozenset({"P4"}), _books_of_before("episodes"), _EPISODES, "episodes began"),
+    Mutant("episodes are not counted", frozenset({"P4"}), _no_guard(guards.episodes), _EPISODES, "episodes began"),
+    Mutant("conditions are not asked", frozenset({"P4"}), _no_guard(guards.only_if), _CONDITIONS, "is not true"),
+    Mutant("conditions are asked of facts however old", frozenset({"P4"}), _facts_never_too_old,
+           _ages, "by facts of"),
     Mutant("no fence", frozenset({"P2"}), _unfenced),
     Mutant("a step begins before it is durable", frozenset({"P8"}), _start_before_the_commit),
     Mutant("what was interrupted is repeated", frozenset({"P2"}), _repeat),
@@ -211,7 +292,7 @@ MUTANTS = (
         intake, "take_in", (_STORM, "        pass\n"),
         ("        await take_up(tx, fresh, standing, taken)\n", "        await take_up(tx, fresh, standing, taken)\n" + _STORM))),
     Mutant("a body is not counted whole", frozenset({"P6"}), _changed(
-        storming, "_fresh", ("return len(firing) - await tx.count_open(firing) if firing else 0", "return 0"))),
+        storming, "_fresh", ("return len(firing) - await tx.count_open(firing) if firing else 0", "return 0")), _storms),
     Mutant("a storm holds for no while after", frozenset({"P6"}), _changed(
         storming, "watch_for_storm", ("until = began + storm.per + storm.hold", "until = began + storm.per"))),
     Mutant("a revert asks for no lock", frozenset({"P5"}), _without("one_holder_of_a_lock", _changed(

@@ -49,7 +49,7 @@ class Operator:
         if chance < 0.3:
             span = draw.choice((None, 2.0, 6.0, 20.0))
             await self._ask(lambda at: controls.pause(at, "ann", "", rule=rule, target=target, span=span))
-        elif chance < 0.5:
+        elif chance < 0.42:
             await self._lift(draw.choice(("pause", "pause", "mode", "breaker", "storm")))
         elif chance < 0.6:
             await self._mode(rule, draw.choice(("off", "dry-run", "approve", "approve")))

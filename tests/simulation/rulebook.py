@@ -5,7 +5,7 @@ Each set has some features of the rule language in fashion, so that they meet of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -14,16 +14,29 @@ from simulation.acting import CATALOG
 from simulation.loop import draws
 
 from remediator.model.books import Allowance
+from remediator.model.run import Mode
 from remediator.rules.compile import check_rule
 from remediator.rules.rule import BlastRadius, Breaker, Rule, RuleSet
 from remediator.rules.standing import Standing, Storm
-from remediator.rules.windows import Modes
+from remediator.rules.windows import Interval, Modes, Window
 
 SETS = 200  # so many sets of rules are there
 APPS = ("a", "b", "c")
 PEOPLE = ("ann", "bob", "eve")
 NAMES = ("Down", "Slow", "Full")  # of alerts
 LEASE = 10.0
+
+_Labels = Mapping[str, str]
+_Facts = Mapping[str, Any]
+CONDITIONS: Mapping[str, Callable[[_Labels, _Facts], bool]] = {  # of `only_if`, and what they come to
+    "facts.who.up": lambda labels, facts: bool(facts["up"]),
+    "facts.who.n < 2": lambda labels, facts: bool(facts["n"] == 1),
+    "labels.app != 'c'": lambda labels, facts: labels["app"] != "c",
+}
+COMPANIONS: Mapping[str, Callable[[_Labels], _Labels]] = {  # of `only_firing`: what has to fire beside the alert
+    '{alertname="Slow"}': lambda labels: {"alertname": "Slow"},
+    '{alertname="Slow", app="{{ labels.app }}"}': lambda labels: {"alertname": "Slow", "app": labels["app"]},
+}
 
 _OFTEN = (
     "facts",
@@ -38,7 +51,8 @@ _OFTEN = (
 )
 _FEATURES = (
     "schedule", "for", "limit", "blast radius", "breaker", "lock", "unless firing",
-    "episodes", "ladder", "undo", "revert", "follow-ups", "loops", "retry", "errors passed over",
+    "episodes", "only if", "only firing", "windows", "dry run",
+    "ladder", "undo", "revert", "follow-ups", "loops", "retry", "errors passed over",
     "max running", "daemon limit", "daemon radius", "daemon breaker", "storm", "notices", "one target", "repeatable", "lost",
 )  # fmt: skip
 
@@ -51,6 +65,21 @@ class Book:
     reloaded: RuleSet
     standing: Standing
     by_hash: Mapping[str, Rule]
+
+
+@dataclass(frozen=True, slots=True)
+class Spell(Window):
+    """A window that opens and closes every few seconds: those of a configuration do so at whole minutes."""
+
+    seconds: float = 1.0
+
+    def holds(self, at: float) -> bool:
+        """Tell whether an instant is in the window."""
+        return int(at // self.seconds) % 2 == 0
+
+
+_EVER: tuple[Interval, ...] = ()
+WINDOWS = {"by turns": Spell(_EVER, 5.0), "at times": Spell(_EVER, 8.0)}
 
 
 @cache
@@ -98,7 +127,8 @@ class _Author:
             "steps": [{"uses": "sim.notify", "with": {"at": "0/steps/0", "what": "{{ notice.kind }}"}, "timeout": "5s"}],
         }  # fmt: skip
         return Standing(
-            modes=Modes.of("auto"),
+            modes=self._modes(),
+            windows=WINDOWS,
             allowances=(Allowance(draw.randint(1, 3), draw.choice((20.0, 60.0))),) if self._has("daemon limit") else (),
             blast_radius=BlastRadius(draw.choice((20.0, 40.0)), targets=2) if self._has("daemon radius") else None,
             breaker=Breaker(2, 60.0, draw.choice((20.0, None))) if self._has("daemon breaker") else None,
@@ -110,6 +140,13 @@ class _Author:
             stale_after=12.0 if self._has("lost") else 18_000.0,
             lease=LEASE,
         )
+
+    def _modes(self) -> Modes:
+        """Give the daemon's own, which is rarely anything but `auto`: the dry run of a whole world is soon told."""
+        chance = self._draw.random()
+        if chance < 0.02:
+            return Modes.of("dry-run")
+        return Modes((("by turns", Mode.AUTO), (None, Mode.APPROVE))) if chance < 0.05 else Modes.of("auto")
 
     # -- one rule --
 
@@ -128,7 +165,7 @@ class _Author:
                 "timeout": "9s",
                 **draw.choice(({}, {"approvers": ["ann", "bob"]}, {"approvers": ["ann", "bob"], "quorum": 2})),
             },
-            "mode": "approve" if self._asks else "auto",
+            "mode": self._mode(),
         }
         if self._by_clock:
             rule["schedule"] = "* * * * *"
@@ -145,6 +182,17 @@ class _Author:
                 rule[phase] = self._steps(phase, ["notify"])
         return rule
 
+    def _mode(self) -> str | list[dict[str, str]]:
+        draw = self._draw
+        if self._has("windows") and draw.random() < 0.4:
+            low, high = draw.choice((("dry-run", "auto"), ("approve", "auto"), ("dry-run", "approve")))
+            first: dict[str, str] = {"during": "by turns", "mode": draw.choice((low, high))}
+            second = {"during": "at times", "mode": high}
+            return draw.choice(([first, second], [first, second, {"mode": low}], [second, {"mode": low}]))
+        if self._has("dry run") and draw.random() < 0.3:
+            return "dry-run"
+        return "approve" if self._asks else "auto"
+
     def _target(self) -> str:
         if self._facts and self._has("named by facts"):
             return "app/{{ facts.who.name }}"
@@ -158,7 +206,7 @@ class _Author:
             "breaker": ("breaker", tuple(
                 {"failures": failures, "per": "60s", "reset": reset} for failures in (1, 2) for reset in ("20s", "manual"))),
             "lock": ("lock", ("the-lock", "the-lock", "{{ target }}")),
-            "patience": ("patience", ("10s", "30s")),
+            "patience": ("patience", ("10s", "45s")),
             "unless firing": ("unless_firing", (['{alertname="Full"}'],)),
         }  # fmt: skip
         guard = {key: draw.choice(of) for feature, (key, of) in choices.items() if self._has(feature)}
@@ -167,7 +215,14 @@ class _Author:
             if self._facts and draw.random() < 0.5:
                 guard["blast_radius"] |= {"fraction": 0.5, "of": "facts.who.population"}
         if not self._by_clock and self._has("episodes"):
-            guard["episodes"] = {"per": "60s", **draw.choice(({"at_least": 2}, {"at_most": 2}))}
+            bounds = draw.choice(({"at_least": 2}, {"at_most": 1}, {"at_most": 2}))
+            guard["episodes"] = {"per": draw.choice(("15s", "60s")), **bounds}
+        if not self._by_clock and self._has("only firing"):
+            guard["only_firing"] = [draw.choice(list(COMPANIONS))]
+        mine = [each for each in CONDITIONS if self._facts or "facts" not in each]
+        mine = [each for each in mine if not self._by_clock or "labels" not in each]
+        if mine and self._has("only if"):
+            guard["only_if"] = draw.sample(mine, draw.choice((1, len(mine))))
         return {"cooldown": "0s", **guard}
 
     # -- what is done --

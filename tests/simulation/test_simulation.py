@@ -66,7 +66,8 @@ def test_worlds_are_as_different_as_they_are_meant_to_be() -> None:
         "is frozen", "drains", "is away", "is not told that its commit was kept", "lays pause", "lifts pause", "lays storm",
         "lays breaker", "lays mode", "lays approve", "→ unknown interrupted", "climbs to rung", "proposed by revert",
         "proposed by schedule", "proposed by hand", "blocked limit", "blocked cooldown", "blocked blast_radius", "waiting lock",
-        "waiting max_running", "waiting busy", "blocked unless_firing", "blocked episodes", "cancelled rule_changed",
+        "waiting max_running", "waiting busy", "blocked unless_firing", "blocked episodes", "blocked only_if",
+        "blocked only_firing", ": dry-run on", "→ planned", "cancelled rule_changed",
         "cancelled expired", "cancelled lost", "cancelled joined", "0/undo/0", "0/revert/0", "the plan has changed",
         "0/on_failure/0",
     ):  # fmt: skip

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import structlog
@@ -16,7 +17,7 @@ from simulation.invariants import Violation, Watch
 from simulation.loop import PROCESS, Livelock, SimulationLoop, draws
 from simulation.people import Operator
 from simulation.replica import Faults, Replica
-from simulation.rulebook import SETS, book
+from simulation.rulebook import SETS, Book, book
 from simulation.sender import Sender
 
 from remediator.actions.protocol import Effect, Outcome, Result
@@ -61,7 +62,7 @@ class World:
         self.draw = draws("world", seed)
         self.loop = SimulationLoop(START, seed)
         self.clock = VirtualClock(self.loop)
-        self.book = book(self.draw.randrange(SETS))
+        self.book = _book_drawn(self.draw)
         self.store = open_memory()
         self.faults = Faults(draws("faults", seed))
         self.trace: list[tuple[float, str, str]] = []
@@ -270,6 +271,15 @@ def _defects(logger: Any, method: str, told: structlog.typing.EventDict) -> stru
     if told.get("exc_info") and process is not None and not process.dead:
         process.world.watch.broken("defect", f"{told['event']}: {told['exc_info']!r}")
     raise structlog.DropEvent
+
+
+def _book_drawn(draw: Random) -> Book:
+    return book(draw.randrange(SETS))
+
+
+def book_of(seed: int) -> Book:
+    """Give the set of rules of a seed's world."""
+    return _book_drawn(draws("world", seed))
 
 
 def run(seed: int) -> Ended:
