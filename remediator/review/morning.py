@@ -7,7 +7,7 @@ import structlog
 
 from remediator.engine import Engine
 from remediator.engine.noticing import Notice, notice_story
-from remediator.model.run import Origin, Run, State
+from remediator.model.run import EventKind, Origin, Run, State
 from remediator.model.time import Seconds, Timestamp
 from remediator.review.doing import PHASES, ActionOf, what
 from remediator.review.report import Report, Verdict
@@ -54,7 +54,9 @@ async def _read(tx: Transaction, rules: RuleSet, action_of: ActionOf, since: Tim
     steps = await tx.steps_of([run.id for run in begun], PHASES)
     done = {run.id: what(run, steps.get(run.id, ()), action_of) for run in begun}
     resolved = await tx.resolved_at([run.id for run in runs if run.by_alert and verdict_of(run) is Verdict.REFUSED])
-    return Material(runs, rules.rules, await tx.controls(now), confidential, whole, done, resolved)
+    missed = [each.data for each in await tx.events_since(EventKind.MISSED, since, _MOST)]
+    laid = await tx.controls(now)
+    return Material(runs, rules.rules, laid, confidential, whole, what=done, resolved=resolved, missed=missed)
 
 
 async def _confidential(tx: Transaction, rules: RuleSet, runs: list[Run]) -> frozenset[str]:

@@ -151,6 +151,16 @@ class Review(msgspec.Struct, frozen=True):
     overdue: Seconds
 
 
+class Missed(msgspec.Struct, frozen=True):
+    """Times of a rule's schedule at which nothing was begun, told by reason."""
+
+    rule: str
+    times: int
+    first_at: str
+    last_at: str
+    because: str | None  # of the newest; never told of a confidential rule
+
+
 class Report(msgspec.Struct, frozen=True):
     """What has happened in a span, and what waits now. Instants are RFC 3339."""
 
@@ -172,3 +182,4 @@ class Report(msgspec.Struct, frozen=True):
     rules: Listing[RuleNumbers]
     reviews_due: Listing[Review]
     never_reviewed: Listing[str]
+    missed: Listing[Missed]

@@ -5,10 +5,11 @@ Runs of confidential rules are set apart before anything is told of them.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -19,6 +20,7 @@ from remediator.review.report import (
     Deed,
     Group,
     Listing,
+    Missed,
     Need,
     Numbers,
     Pressing,
@@ -50,6 +52,7 @@ class Material:
     whole: bool = True
     what: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by run: what it did, or would have done
     resolved: Mapping[str, Timestamp] = field(default_factory=dict)  # by refused run: when all its alerts had resolved
+    missed: Sequence[Mapping[str, Any]] = ()  # what was recorded of times of schedules at which nothing was begun
 
 
 def report_of(material: Material, since: Timestamp, now: Timestamp) -> Report:
@@ -82,6 +85,7 @@ def report_of(material: Material, since: Timestamp, now: Timestamp) -> Report:
         rules=_by_rule(mine),
         reviews_due=_reviews(material.rules, now),
         never_reviewed=_listing(rule.name for rule in material.rules if rule.reviewed is None),
+        missed=_missed(material),
     )
 
 
@@ -261,6 +265,22 @@ def _reviews(rules: Sequence[Rule], now: Timestamp) -> Listing[Review]:
         if rule.review_due is not None and rule.review_due <= now
     ]
     return _listing(sorted(due, key=lambda each: -each.overdue))
+
+
+# -- times of schedules that were missed --
+
+
+def _missed(material: Material) -> Listing[Missed]:
+    """Tell of missed times by rule and reason, in the order of the newest; an open run's id makes no other reason."""
+    found: dict[Hashable, Missed] = {}
+    for data in material.missed:
+        rule = data["rule"]
+        because = None if rule in material.confidential else _short(data["because"])
+        key = rule, because and re.sub(r"^run \w+ ", "", because)
+        before = found.pop(key, None)
+        times, first = (0, data["first"]) if before is None else (before.times, before.first_at)
+        found[key] = Missed(rule, times + data["times"], first, data["last"], because)
+    return _listing(reversed(found.values()))
 
 
 # -- shared --

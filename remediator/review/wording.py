@@ -12,7 +12,19 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from remediator.actions.bounds import visible
 from remediator.model.run import Origin
 from remediator.model.time import Seconds, format_duration
-from remediator.review.report import Deed, Group, Listing, Need, Numbers, Pressing, Report, Review, Veiled, Verdict
+from remediator.review.report import (
+    Deed,
+    Group,
+    Listing,
+    Missed,
+    Need,
+    Numbers,
+    Pressing,
+    Report,
+    Review,
+    Veiled,
+    Verdict,
+)
 
 T = TypeVar("T")
 Show: TypeAlias = Callable[[str], str]
@@ -128,6 +140,7 @@ def _sections(report: Report, show: Show) -> Iterator[_Section]:
         _Section("By rule", rows=words.by_rule(report)),
         _Section("Reviews due", _entries(report.reviews_due, words.review)),
         _Section("Never reviewed", words.never_reviewed(report.never_reviewed)),
+        _Section("Missed times of schedules", _entries(report.missed, words.missed)),
     ]
     yield from (section for section in found if section.entries or section.rows)
 
@@ -176,6 +189,12 @@ class _Words:
     def never_reviewed(self, rules: Listing[str]) -> list[_Entry]:
         names = [*map(self._show, rules.entries), *([f"{rules.more} more"] if rules.more else [])]
         return [_Entry(", ".join(names))] if names else []
+
+    def missed(self, each: Missed) -> _Entry:
+        when = f"at {_at(each.last_at)}"
+        if each.times > 1:
+            when = f"{each.times} times, {_at(each.first_at)} to {_at(each.last_at)}"
+        return _Entry(f"{self._show(each.rule)}: did not begin {when}", self._because(each.because))
 
     def by_rule(self, report: Report) -> list[list[str]]:
         rows = []

@@ -16,7 +16,7 @@ from remediator.model.alert import Episode, Notification
 from remediator.model.books import Books, Question
 from remediator.model.control import Control, ControlKind
 from remediator.model.message import KeptMessage, Message
-from remediator.model.run import Book, Event, Phase, Priority, Run, State, Step
+from remediator.model.run import Book, Event, EventKind, Phase, Priority, Run, State, Step
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
 
@@ -254,6 +254,9 @@ class Transaction(Protocol):
 
     async def events(self, after: int, limit: int, run: str | None = None) -> Sequence[StoredEvent]:
         """Read history in order, from after a number."""
+
+    async def events_since(self, kind: EventKind, since: Timestamp, limit: int) -> Sequence[StoredEvent]:
+        """Read the newest lines of one kind since then, oldest first."""
 
     async def head(self) -> StoredEvent | None:
         """Give the newest line of history."""

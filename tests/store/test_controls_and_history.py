@@ -6,9 +6,9 @@ from msgspec.structs import replace
 from samples import NOW, admitted, episode, event, notification, put, run, story
 
 from remediator.model.control import Control, ControlKind
-from remediator.model.run import Book, Origin, Priority, Reason, State
+from remediator.model.run import Book, EventKind, Origin, Priority, Reason, State
 from remediator.model.story import Story
-from remediator.store.protocol import RunFilter, Store, Timer
+from remediator.store.protocol import RunFilter, Script, Store, Timer, Transaction
 
 
 async def test_a_closing_run_wakes_what_waited_for_it(store: Store) -> None:
@@ -159,3 +159,25 @@ async def test_pruning_forgets_what_is_old_and_keeps_the_chain_whole(store: Stor
     assert await store.view(lambda tx: tx.decided([1, 2])) == {(1, "restart")}
     await store.transact(lambda tx: tx.append([event(9)]))
     assert [each.seq for each in await store.view(lambda tx: tx.events(0, 10))] == [4, 5, 6]
+
+
+async def test_the_lines_of_one_kind_since_an_instant_are_found_by_themselves(store: Store) -> None:
+    """The newest of them, oldest first, after older lines were forgotten too; a kind that data only mentions is not one."""
+
+    def since(at: float, limit: int = 10) -> Script[list[float]]:
+        async def script(tx: Transaction) -> list[float]:
+            return [each.at - NOW for each in await tx.events_since(EventKind.MISSED, NOW + at, limit)]
+
+        return script
+
+    assert await store.view(since(0)) == []
+    told = [replace(event(n), kind=EventKind.MISSED) if n % 3 == 0 else event(n) for n in range(20)]
+    told[10] = replace(told[10], data={"kinds": ["x", "schedule.missed", "y"]})
+    await store.transact(lambda tx: tx.append(told))
+    assert await store.view(since(-100)) == [0, 3, 6, 9, 12, 15, 18]
+    assert await store.view(since(9)) == [9, 12, 15, 18]
+    assert await store.view(since(9.5)) == [12, 15, 18]
+    assert await store.view(since(0, limit=2)) == [15, 18]
+    assert await store.view(since(19)) == []
+    await store.transact(lambda tx: tx.prune(runs=NOW, notifications=NOW, events=NOW + 7))
+    assert await store.view(since(0)) == [9, 12, 15, 18]

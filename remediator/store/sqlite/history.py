@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from remediator.model.control import Control, ControlKind
-from remediator.model.run import Book, Event
+from remediator.model.run import Book, Event, EventKind
 from remediator.model.time import Timestamp
 from remediator.store.chain import GENESIS, line_of, link_hash, read_line
 from remediator.store.protocol import StoredEvent
@@ -105,6 +105,25 @@ class HistoryRows(Rows):
             after, *([run] if run is not None else []), limit,
         )  # fmt: skip
         return list(_stored_events(rows))
+
+    async def events_since(self, kind: EventKind, since: Timestamp, limit: int) -> Sequence[StoredEvent]:
+        rows = self._all(
+            "SELECT seq, line, hash FROM events WHERE seq >= ? AND line LIKE ? ORDER BY seq DESC LIMIT ?",
+            self._first_since(since), f'%,"{kind}",%', limit,
+        )  # fmt: skip
+        return [event for event in _stored_events(rows[::-1]) if event.kind == kind and event.at >= since]
+
+    def _first_since(self, since: Timestamp) -> int:
+        """Find by halves the number of the first line since then: a report must not read all there ever was."""
+        low, high = self._one("SELECT coalesce(min(seq), 0), coalesce(max(seq), -1) + 1 FROM events") or (0, 0)
+        while low < high:
+            middle = (low + high) // 2
+            row = self._one("SELECT line ->> '$[0]' FROM events WHERE seq = ?", middle)
+            if row is not None and row[0] < since:
+                low = middle + 1
+            else:
+                high = middle
+        return int(low)
 
     async def head(self) -> StoredEvent | None:
         rows = self._all("SELECT seq, line, hash FROM events ORDER BY seq DESC LIMIT 1")
