@@ -8,7 +8,7 @@ import pytest
 from simulation.mutants import MUTANTS, Mutant
 from simulation.world import book_of, run, small
 
-_MOST = 800  # worlds
+_MOST = 2400  # worlds
 
 
 @pytest.mark.slow
