@@ -60,7 +60,7 @@ def test_a_seed_is_replayed_exactly() -> None:
 
 def test_worlds_are_as_different_as_they_are_meant_to_be() -> None:
     """What the promises speak of does happen in them: else that they hold would mean nothing."""
-    trace = "\n".join(line for seed in range(400) for line in run(seed).trace)
+    trace = "\n".join(line for seed in range(600) for line in run(seed).trace)
     for happening in (
         "is killed",
         "is frozen", "drains", "is away", "is not told that its commit was kept", "lays pause", "lifts pause", "lays storm",
@@ -71,4 +71,4 @@ def test_worlds_are_as_different_as_they_are_meant_to_be() -> None:
         "cancelled expired", "cancelled lost", "cancelled joined", "0/undo/0", "0/revert/0", "the plan has changed",
         "0/on_failure/0",
     ):  # fmt: skip
-        assert happening in trace, f"in none of 400 worlds: {happening}"
+        assert happening in trace, f"in none of 600 worlds: {happening}"
