@@ -15,7 +15,7 @@ from simulation.rulebook import Book
 from remediator.actions.protocol import Effect, Outcome, Result
 from remediator.model.alert import Notification
 from remediator.model.control import Control
-from remediator.model.run import LEGAL, Run, State
+from remediator.model.run import LEGAL, Mode, Run, State
 from remediator.store.chain import read_line
 
 _SWITCH = 2.0  # seconds: the kill switch stops new steps within that
@@ -334,6 +334,11 @@ class Watch:
             given = params.model_dump(mode="json", exclude_unset=True, by_alias=True)
             if leave is None or not any(each.parameters == given for each in leave.plan):
                 self.broken("P12", f"{known.name} begins {params.at} {params.what}, which nobody has approved")
+
+    def mode(self, known: Known) -> Mode:
+        """Give the mode in force for a run now."""
+        self._guarding.now = self._clock()
+        return self._guarding.mode(known.rule, known.rung, known.target)
 
     def ends(self, known: Known, began: Began, params: Act, outcome: Outcome) -> None:
         """See an action end."""

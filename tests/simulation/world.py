@@ -23,7 +23,7 @@ from simulation.sender import Sender
 from remediator.actions.protocol import Effect, Outcome, Result
 from remediator.engine import reception
 from remediator.errors import StoreError
-from remediator.model.run import State
+from remediator.model.run import Mode, State
 from remediator.review.virtual import VirtualClock
 from remediator.store.chain import GENESIS, Link, verify_chain
 from remediator.store.sqlite import open_memory
@@ -196,6 +196,8 @@ class World:
                 break
             await asyncio.sleep(10)
         for run in self._open():
+            if run.origin == "revert" and self.watch.mode(run).rank <= Mode.DRY_RUN.rank:
+                continue  # a mode that has fallen for good holds it, as it should
             self.watch.broken("stuck", f"{run.name} ({run.rule.name}, {run.origin}) is still {run.state}")
 
     def _open(self) -> list[Any]:
