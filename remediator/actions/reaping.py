@@ -100,10 +100,11 @@ class Descent:
     def _sweep(self) -> bool:
         """Look once, and tell whether to look again: what died meanwhile may have left orphans of its own."""
         found = False
-        for process in _adopted():
+        for process in _adopted(but=_known.unclaimed):
             self._met = True
             if process.dead:
-                found |= _reap(process)
+                _reap(process)
+                found = True
             elif process.pid in _known.killed or (owned := self._owns(process)) is None:
                 found = True  # it is dying, or just being started
             elif owned:
@@ -171,13 +172,17 @@ def _become_subreaper() -> bool:
         return False
 
 
-def _adopted() -> Iterator[_Process]:
-    """Give the children of this process that it didn't start in its own process group: orphans, nearly always."""
-    unknown = [pid for pid in _children() if pid not in _known.started]
+def _adopted(but: Collection[int] = ()) -> Iterator[_Process]:
+    """Give the children of this process that it didn't start in its own process group: orphans, nearly always.
+
+    The newest come first, and some are left out unseen: of a chain in which each begins the next and goes, all but the
+    newest are dead, and to look at hundreds of them would take longer than the next step of the chain.
+    """
+    unknown = [pid for pid in _children() if pid not in _known.started and pid not in but]
     if not unknown:
         return
     group = os.getpgrp()
-    for pid in unknown:
+    for pid in reversed(unknown):
         process = _look(pid)
         if process is not None and process.group != group:
             yield process
@@ -194,30 +199,29 @@ def _children() -> list[int]:
         return [pid for pid in _everybody() if _parent(pid) == ours]
 
 
-def _reap(orphan: _Process) -> bool:
-    """Reap a dead orphan unless it may have a parent here after all, and tell whether its death is news."""
+def _reap(orphan: _Process) -> None:
+    """Reap a dead orphan unless it may have a parent here after all: that one gets the time to take note of its end."""
     sure = orphan.pid in _known.killed or any(orphan.group == program.pid for program in _known.at_work)
     if not sure:
         now = time.monotonic()
-        since = _known.unclaimed.setdefault(orphan.pid, now)
-        if now - since < _PATIENCE:
-            return since == now
+        if now - _known.unclaimed.setdefault(orphan.pid, now) < _PATIENCE:
+            return
     _known.killed.discard(orphan.pid)
     _known.unclaimed.pop(orphan.pid, None)
     with suppress(ChildProcessError):
         os.waitpid(orphan.pid, os.WNOHANG)
-    return True
 
 
 def _reap_late() -> None:
-    """Reap what has been dead for long and is missed by nobody, and come again where some may be missed."""
+    """Reap what has been dead for long and is missed by nobody, and come again for those that are newly dead."""
     dead = {process.pid: process for process in _adopted() if process.dead}
     _known.killed &= dead.keys()
-    for pid in _known.unclaimed.keys() - dead.keys():
+    known = _known.unclaimed.keys() & dead.keys()
+    for pid in _known.unclaimed.keys() - known:
         del _known.unclaimed[pid]  # it had a parent
     for process in dead.values():
         _reap(process)
-    if _known.unclaimed:
+    if _known.unclaimed.keys() - known:  # the others have their time set
         asyncio.get_running_loop().call_later(_PATIENCE, _reap_late)
 
 

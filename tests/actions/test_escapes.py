@@ -148,20 +148,17 @@ async def test_p14_what_was_begun_before_the_group_is_taken_in(monkeypatch, stra
     assert alive(stray) == []
 
 
-@pytest.mark.parametrize("attempt", range(1))
-async def test_p14_a_chain_of_processes_is_outrun(monkeypatch, stray: str, left, attempt: int) -> None:
-    """One that begins the next and goes, over and over, is caught while it runs; what was still dying is reaped later."""
+@pytest.mark.parametrize("attempt", range(5))
+async def test_p14_a_chain_of_processes_is_outrun(monkeypatch, stray: str, attempt: int) -> None:
+    """One that begins the next and goes, over and over, is caught while it runs, and long before patience ends."""
     by_sight(monkeypatch)
-    monkeypatch.setattr(reaping, "_PATIENCE", 0.5)
+    looks = []
+    sweep = reaping.Descent._sweep
+    monkeypatch.setattr(reaping.Descent, "_sweep", lambda self: looks.append(self) or sweep(self))
     child = await ended(program(stray, RUNNER))
     assert child.exit_status == 0, child.stderr
-    assert alive(stray) == []
-
-    def reaped() -> bool:
-        reaping._reap_late()  # as the next step does
-        return left() == []
-
-    await until(reaped)
+    assert (child.left, alive(stray)) == ((), [])
+    assert len(looks) < 200
 
 
 async def test_p14_one_that_begins_many_is_stopped_in_the_midst(monkeypatch, stray: str) -> None:
