@@ -165,7 +165,7 @@ class Daemon:
             if behind > _CLOCK_SLACK:  # in the same transaction: the next start would compare with this one's record
                 pausing = Control(new_id(now), ControlKind.PAUSE, laid_at=now, author="remediator", reason=reason)
                 await lay(tx, pausing, now)
-            return await tx.take_over(now)
+            return await tx.take_over(now, None)
 
         left = await self.store.transact(script)
         if left:

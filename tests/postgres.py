@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 SUPERUSER = "postgres"
 OWNER = "remediator"  # no superuser, but pg_monitor, pg_signal_backend and CREATEDB
@@ -125,6 +126,12 @@ class Server:
         if sql:
             self.run(sql, name, OWNER)
         return name
+
+    def store(self) -> str:
+        """Make a new database for a store, and give its whole address; what is asked there is not logged."""
+        name = self.database()
+        self.run(f"ALTER DATABASE {name} SET log_statement = 'none'")
+        return f"postgresql://{OWNER}:{quote(PASSWORD, safe='')}@127.0.0.1:{self.port}/{name}"
 
     def statements(self, since: int = 0) -> list[Statement]:
         """Give what it was asked from a place in the log on, in the server's words."""

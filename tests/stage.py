@@ -132,7 +132,7 @@ class Stage:
         self.store = open_store(self.folder / "store.db")
         self.engine = Engine(self.store, self.clock, self.catalog, StubbedSecrets())
         now = self.clock.now()
-        await self.store.transact(lambda tx: tx.take_over(now))
+        await self.store.transact(lambda tx: tx.take_over(now, None))
         self._work = asyncio.create_task(self.engine.run())
 
     async def rules(self, text: str, **standing: Any) -> None:

@@ -197,8 +197,11 @@ class Transaction(Protocol):
     async def renew(self, worker: str, runs: Collection[str], until: Timestamp) -> None:
         """Extend the leases of a worker on the runs that it has in hand."""
 
-    async def take_over(self, now: Timestamp) -> Sequence[str]:
-        """Make every lease due at once, and give its run: for a store that only one daemon can hold, at its start."""
+    async def take_over(self, now: Timestamp, worker: str | None) -> Sequence[str]:
+        """Make due at once what a worker held that is known to have died, and give its runs.
+
+        An embedded store has one daemon: whoever else holds a lease there has died, known or not.
+        """
 
     async def wake(self, runs: Collection[str], now: Timestamp) -> None:
         """Make runs due now, unless a worker is on them (which looks again by itself before it lets go)."""
@@ -233,6 +236,9 @@ class Transaction(Protocol):
     # -- controls, rules, history --
     async def controls(self, now: Timestamp, run: str | None = None) -> Sequence[Control]:
         """Give what is laid and neither lifted nor over: what concerns no one run, and what concerns this one."""
+
+    async def cancelled(self, runs: Collection[str]) -> Sequence[str]:
+        """Give those of these runs for which a cancellation is laid."""
 
     async def lay(self, control: Control) -> None:
         """Lay a control."""

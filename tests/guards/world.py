@@ -39,7 +39,7 @@ class World(Stage):
         guard.decide = self._decide
         self.engine = Engine(self.store, self.clock, self.catalog, StubbedSecrets())
         now = self.clock.now()
-        await self.store.transact(lambda tx: tx.take_over(now))
+        await self.store.transact(lambda tx: tx.take_over(now, None))
         self._work = asyncio.create_task(self.engine.run())
 
     async def stop(self) -> None:

@@ -100,7 +100,7 @@ class Replica(Process):
         engine = Engine(self._store, world.clock, CATALOG, StubbedSecrets())
         if world.alone:
             now = world.clock.now()
-            await self._store.transact(lambda tx: tx.take_over(now))
+            await self._store.transact(lambda tx: tx.take_over(now, None))
         await engine.adopt(world.book.rules, world.book.standing, {})
         self.engine = engine
         await engine.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from inspect import isawaitable
 from typing import Any
 
 import pytest
@@ -25,7 +26,8 @@ async def rows(store: Store) -> Mapping[str, tuple[Any, ...]]:
     """Give what claims and wakes may change, by run."""
 
     async def script(tx: Transaction) -> list[tuple[Any, ...]]:
-        return list(tx.connection.execute("SELECT id, worker, due_at, fence, state, body FROM runs"))  # type: ignore[attr-defined]
+        found = tx._all("SELECT id, worker, due_at, fence, state, body FROM runs")  # type: ignore[attr-defined]
+        return list(await found if isawaitable(found) else found)
 
     return {row[0]: row[1:] for row in await store.view(script)}
 
@@ -163,7 +165,7 @@ async def test_taking_over_frees_what_was_held_and_is_open(store: Store) -> None
     _, second = await claimed(store)
     await store.transact(lambda tx: tx.save(second.move(State.CANCELLED, NOW), "a", NOW + 90))
     await put(store, story(3, due_at=NOW + 7))
-    assert await changed(store, lambda tx: tx.take_over(LATER)) == {1}
+    assert await changed(store, lambda tx: tx.take_over(LATER, "a")) == {1}
     assert (await rows(store))[run(1).id][:3] == (None, LATER, 2)
 
 
@@ -171,7 +173,7 @@ async def test_amending_changes_one_waiting_run_and_outdates_whoever_holds_it(st
     """Though it is amended by an older copy."""
     await put(store, story(1), story(2, state=State.RUNNING))
     for _ in range(2):
-        await store.transact(lambda tx: tx.take_over(NOW))
+        await store.transact(lambda tx: tx.take_over(NOW, "a"))
         await claimed(store)
     copy = run(1, due_at=LATER, poll=9)
     assert await changed(store, lambda tx: tx.amend(copy)) == {1}
@@ -323,7 +325,8 @@ async def test_the_alerts_of_a_run_are_its_own(store: Store) -> None:
     assert [each.id for each in await store.view(lambda tx: tx.alerts_of(run(2).id))] == [2]
 
     async def lose(tx: Transaction) -> None:
-        tx.connection.execute("UPDATE episodes SET lost = 1, ended_at = 5 WHERE id = 2")  # type: ignore[attr-defined]
+        changed = tx._change("UPDATE episodes SET lost = true, ended_at = 5 WHERE id = 2")  # type: ignore[attr-defined]
+        assert (await changed if isawaitable(changed) else changed) == 1
 
     await store.transact(lose)
     first, second, none = [await store.view(lambda tx, n=n: tx.watch(run(n).id)) for n in (1, 2, 3)]

@@ -184,7 +184,7 @@ async def test_taking_over_frees_every_lease(store: Store) -> None:
     """At its start the only daemon of a store has no living predecessor."""
     await put(store, story(1))
     (before,) = await store.transact(lambda tx: tx.claim("a", NOW, NOW + 60, 1))
-    assert await store.transact(lambda tx: tx.take_over(NOW)) == [run(1).id]
+    assert await store.transact(lambda tx: tx.take_over(NOW, "a")) == [run(1).id]
     with pytest.raises(StaleLease):
         await store.transact(lambda tx: tx.save(before, "a", None))
     (again,) = await store.transact(lambda tx: tx.claim("b", NOW, NOW + 60, 1))

@@ -144,7 +144,7 @@ async def test_the_books_of_version_1_go_on(version_1: Path) -> None:
 async def test_the_rest_of_version_1_goes_on(version_1: Path) -> None:
     """Leases pass on, controls are in force, the chain is continued."""
     store = open_store(version_1)
-    assert await store.transact(lambda tx: tx.take_over(NOW)) == ["r2"]
+    assert await store.transact(lambda tx: tx.take_over(NOW, None)) == ["r2"]
     claimed = await store.transact(lambda tx: tx.claim("w", NOW, NOW + 60, 10))
     assert {each.run.id: each.run.fence for each in claimed} == {"r1": 5, "r2": 6}
     await store.transact(lambda tx: tx.save(claimed[0].with_run(mode=Mode.DRY_RUN), "w", None))

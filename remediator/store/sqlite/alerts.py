@@ -9,26 +9,11 @@ import msgspec
 
 from remediator.model.alert import Episode, Notification
 from remediator.model.time import Timestamp
+from remediator.store.columns import EPISODE, EPISODE_OF_JOIN, read_episode, told_of
 from remediator.store.protocol import Decided
 from remediator.store.sqlite.rows import Rows
 
-EPISODE = "id, fingerprint, starts_at, first_seen, last_seen, ended_at, told, lost, over"
-
 _encode = msgspec.json.encode
-
-
-class _Told(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The part of an episode that no query asks for."""
-
-    labels: dict[str, str]
-    annotations: dict[str, str]
-    generator_url: str = ""
-    group_key: str = ""
-    group_labels: dict[str, str] = {}
-    truncated: int = 0
-
-
-_told_decoder = msgspec.json.Decoder(_Told)
 
 
 class AlertRows(Rows):
@@ -69,16 +54,7 @@ class AlertRows(Rows):
                 each.first_seen,
                 each.last_seen,
                 each.ended_at,
-                _encode(
-                    _Told(
-                        labels=dict(each.labels),
-                        annotations=dict(each.annotations),
-                        generator_url=each.generator_url,
-                        group_key=each.group_key,
-                        group_labels=dict(each.group_labels),
-                        truncated=each.truncated,
-                    )
-                ).decode(),
+                told_of(each),
                 each.over,
             )
             for each in opened
@@ -192,9 +168,8 @@ class AlertRows(Rows):
             if not refused:
                 break
             runs = _encode([run for (run,) in refused]).decode()
-            columns = ", ".join(f"episodes.{column}" for column in EPISODE.split(", "))
             rows = self._all(
-                f"SELECT {columns}, decisions.rule FROM decisions JOIN episodes ON episodes.id = decisions.episode "  # noqa: S608
+                f"SELECT {EPISODE_OF_JOIN}, decisions.rule FROM decisions JOIN episodes ON episodes.id = decisions.episode "  # noqa: S608
                 "WHERE run IN (SELECT value FROM json_each(?)) AND ended_at IS NULL ORDER BY episodes.id LIMIT ?",
                 runs, limit,
             )  # fmt: skip
@@ -212,31 +187,9 @@ class AlertRows(Rows):
         return chances
 
     def _decided_episodes(self, where: str, *values: Any) -> list[Episode]:
-        columns = ", ".join(f"episodes.{column}" for column in EPISODE.split(", "))
         rows = self._all(
-            f"SELECT {columns} FROM decisions JOIN episodes ON episodes.id = decisions.episode "  # noqa: S608
+            f"SELECT {EPISODE_OF_JOIN} FROM decisions JOIN episodes ON episodes.id = decisions.episode "  # noqa: S608
             f"WHERE {where} ORDER BY episodes.id",
             *values,
         )
         return [read_episode(row) for row in rows]
-
-
-def read_episode(row: Any) -> Episode:
-    """Make an episode of the columns `EPISODE`."""
-    told = _told_decoder.decode(row[6])
-    return Episode(
-        id=row[0],
-        fingerprint=row[1],
-        starts_at=row[2],
-        first_seen=row[3],
-        last_seen=row[4],
-        ended_at=row[5],
-        lost=bool(row[7]),
-        over=bool(row[8]),
-        labels=told.labels,
-        annotations=told.annotations,
-        generator_url=told.generator_url,
-        group_key=told.group_key,
-        group_labels=told.group_labels,
-        truncated=told.truncated,
-    )

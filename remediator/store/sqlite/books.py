@@ -6,29 +6,20 @@ they are left out by their origin. Each query walks an index that ends with the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from remediator.model.books import Allowance, Books, Ending, Question, Touched
 from remediator.model.run import Book, State
 from remediator.model.time import Timestamp
+from remediator.store.columns import COUNTED, SEEN, SEES
 from remediator.store.sqlite.alerts import AlertRows
-
-# Which books a run of each book sees.
-_SEES: Mapping[Book, tuple[Book, ...]] = {
-    Book.LIVE: (Book.LIVE,),
-    Book.DRY: (Book.LIVE, Book.DRY),
-    Book.DRILL: (Book.DRILL,),
-}
-_SEEN = {book: "book IN (" + ", ".join(f"'{each}'" for each in sees) + ")" for book, sees in _SEES.items()}
-_COUNTED = "origin NOT IN ('revert', 'notice')"
 
 
 class BookRows(AlertRows):
     """What was admitted, how it ended, and who stands in the way now."""
 
     async def books(self, question: Question) -> Books:
-        seen = _SEEN[question.book]
+        seen = SEEN[question.book]
         last = self._newest_ending(question)
         holder = self._one(  # NULL, for a run that needs no lock, is equal to none
             f"SELECT id FROM runs WHERE lock = ? AND ended_at IS NULL AND id != ? AND {seen}",  # noqa: S608
@@ -36,11 +27,11 @@ class BookRows(AlertRows):
         )  # fmt: skip
         (at_work,) = self._one(
             "SELECT count(*) FROM runs WHERE ended_at IS NULL AND state IN ('running', 'verifying') "  # noqa: S608
-            f"AND {seen} AND {_COUNTED}"
+            f"AND {seen} AND {COUNTED}"
         )
         (in_line,) = self._one(
             "SELECT count(*) FROM runs WHERE ended_at IS NULL AND state = 'waiting' AND reason = 'max_running' "  # noqa: S608
-            f"AND (priority < ? OR (priority = ? AND id < ?)) AND {seen} AND {_COUNTED}",
+            f"AND (priority < ? OR (priority = ? AND id < ?)) AND {seen} AND {COUNTED}",
             question.priority, question.priority, question.run,
         )  # fmt: skip
         firing = [await self.firing(name) for name in question.firing]
@@ -59,7 +50,7 @@ class BookRows(AlertRows):
     async def failures(self, since: Timestamp, rule: str | None, book: Book) -> int:
         of, values = ("", ()) if rule is None else ("AND rule = ?", (rule,))
         (count,) = self._one(
-            f"SELECT count(*) FROM runs WHERE failed_at > ? AND {_SEEN[book]} AND {_COUNTED} {of}",  # noqa: S608
+            f"SELECT count(*) FROM runs WHERE failed_at > ? AND {SEEN[book]} AND {COUNTED} {of}",  # noqa: S608
             since, *values,
         )  # fmt: skip
         return int(count)
@@ -94,7 +85,7 @@ class BookRows(AlertRows):
         # One walk by index for each book, merged: `book IN (…)` would sort all of history.
         walks = [
             f"SELECT {columns} FROM runs WHERE admitted_at IS NOT NULL AND book = '{each}' AND {where}"  # noqa: S608
-            for each in _SEES[book]
+            for each in SEES[book]
         ]
         return self._one(
             f"{' UNION ALL '.join(walks)} ORDER BY admitted_at DESC LIMIT 1 OFFSET ?", *values * len(walks), passing
@@ -105,7 +96,7 @@ class BookRows(AlertRows):
         of, values = ("", ()) if touched.rule is None else ("_by_rule", (touched.rule,))
         rows = self._all(
             f"SELECT target FROM runs INDEXED BY admissions{of} WHERE admitted_at > ? AND target != ? "  # noqa: S608
-            f"AND {_SEEN[question.book]} {'AND rule = ?' if values else ''}",
+            f"AND {SEEN[question.book]} {'AND rule = ?' if values else ''}",
             touched.since, question.target, *values,
         )  # fmt: skip
         return frozenset(target for (target,) in rows)

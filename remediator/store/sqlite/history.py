@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +11,8 @@ import msgspec
 from remediator.model.control import Control, ControlKind
 from remediator.model.run import Book, Event, EventKind
 from remediator.model.time import Timestamp
-from remediator.store.chain import GENESIS, line_of, link_hash, read_line
+from remediator.store.chain import GENESIS, line_of, link_hash
+from remediator.store.columns import read_events
 from remediator.store.protocol import StoredEvent
 from remediator.store.sqlite.rows import Rows
 
@@ -41,6 +42,14 @@ class HistoryRows(Rows):
             now, run,
         )  # fmt: skip
         return [_control_decoder.decode(body) for (body,) in rows]
+
+    async def cancelled(self, runs: Collection[str]) -> Sequence[str]:
+        rows = self._all(
+            "SELECT DISTINCT run FROM controls WHERE kind = 'cancel' AND lifted_at IS NULL "
+            "AND run IN (SELECT value FROM json_each(?)) ORDER BY run",
+            _encode(list(runs)).decode(),
+        )
+        return [run for (run,) in rows]
 
     async def lay(self, control: Control) -> None:
         self._insert(
@@ -104,14 +113,14 @@ class HistoryRows(Rows):
             f"SELECT seq, line, hash FROM events WHERE seq > ? {mine} ORDER BY seq LIMIT ?",  # noqa: S608
             after, *([run] if run is not None else []), limit,
         )  # fmt: skip
-        return list(_stored_events(rows))
+        return list(read_events(rows))
 
     async def events_since(self, kind: EventKind, since: Timestamp, limit: int) -> Sequence[StoredEvent]:
         rows = self._all(
             "SELECT seq, line, hash FROM events WHERE seq >= ? AND line LIKE ? ORDER BY seq DESC LIMIT ?",
             self._first_since(since), f'%,"{kind}",%', limit,
         )  # fmt: skip
-        return [event for event in _stored_events(rows[::-1]) if event.kind == kind and event.at >= since]
+        return [event for event in read_events(rows[::-1]) if event.kind == kind and event.at >= since]
 
     def _first_since(self, since: Timestamp) -> int:
         """Find by halves the number of the first line since then: a report must not read all there ever was."""
@@ -127,10 +136,4 @@ class HistoryRows(Rows):
 
     async def head(self) -> StoredEvent | None:
         rows = self._all("SELECT seq, line, hash FROM events ORDER BY seq DESC LIMIT 1")
-        return next(_stored_events(rows), None)
-
-
-def _stored_events(rows: Sequence[Any]) -> Iterator[StoredEvent]:
-    for seq, line, hash_ in rows:
-        at, kind, run, data = read_line(line)
-        yield StoredEvent(seq=seq, at=at, kind=kind, run=run, data=data, hash=hash_)
+        return next(read_events(rows), None)

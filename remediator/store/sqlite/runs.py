@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from remediator.errors import StaleLease
 from remediator.model.alert import Episode
@@ -14,17 +13,12 @@ from remediator.model.identity import id_floor
 from remediator.model.run import Book, Phase, Priority, Reason, Run, State, Step
 from remediator.model.story import Story, stand_in
 from remediator.model.time import Timestamp
+from remediator.store.columns import EPISODE, FIXED, RUN_COLUMNS, read_episode, read_run, run_row
 from remediator.store.protocol import REPORT_TIMER, OpenRun, RunFilter, Watch
-from remediator.store.sqlite.alerts import EPISODE, read_episode
 from remediator.store.sqlite.books import BookRows
 from remediator.store.sqlite.history import HistoryRows
 
-_RUN_COLUMNS = (
-    "id", "rule", "origin", "target", "state", "reason", "book", "priority", "rung", "admitted_at", "started_at",
-    "ended_at", "failed_at", "storm_at", "lock", "reverts", "worker", "due_at", "fence", "body",
-)  # fmt: skip
-_FIXED = 3  # columns that never change: the first ones
-_SET_RUN = ", ".join(f"{column} = ?" for column in _RUN_COLUMNS[_FIXED:])
+_SET_RUN = ", ".join(f"{column} = ?" for column in RUN_COLUMNS[FIXED:])
 _UPDATE_RUN = f"UPDATE runs SET {_SET_RUN} WHERE id = ? AND fence = ? AND worker = ?"  # noqa: S608 - our own names
 _SET_AMENDED = _SET_RUN.replace("fence = ?", "fence = max(fence, ?) + 1")
 _AMEND_RUN = f"UPDATE runs SET {_SET_AMENDED} WHERE id = ? AND state = 'waiting'"  # noqa: S608
@@ -37,7 +31,6 @@ _EARLIEST.append(f"((SELECT min(due_at) FROM timers WHERE name != '{REPORT_TIMER
 _NEXT_DUE = f"SELECT min(column1) FROM (VALUES {', '.join(_EARLIEST)})"  # noqa: S608
 
 _encode = msgspec.json.encode
-_run_decoder = msgspec.json.Decoder(Run)
 _step_decoder = msgspec.json.Decoder(Step)
 
 
@@ -64,7 +57,7 @@ class RunRows(BookRows, HistoryRows):
             "SELECT body, due_at, fence FROM runs WHERE reverts IN (SELECT run FROM theirs) AND ended_at IS NULL",
             _encode(list(episodes)).decode(),
         )
-        return [_run(row) for row in rows]
+        return [read_run(row) for row in rows]
 
     async def watch(self, run: str) -> Watch:
         firing, first_seen, lost = self._one(
@@ -81,27 +74,27 @@ class RunRows(BookRows, HistoryRows):
             "WHERE rule = ? AND target = ? AND (book = 'drill') = ? AND origin = 'revert' AND state = 'waiting'",
             rule, target, drill,
         )  # fmt: skip
-        return None if row is None else _run(row)
+        return None if row is None else read_run(row)
 
     async def amend(self, run: Run) -> None:
-        row = _row(run, None, run.due_at)
-        if self.connection.execute(_AMEND_RUN, (*row[_FIXED:], run.id)).rowcount != 1:
+        row = run_row(run, None, run.due_at)
+        if self.connection.execute(_AMEND_RUN, (*row[FIXED:], run.id)).rowcount != 1:
             raise StaleLease(f"run {run.id} has begun or ended: it can't be amended any more")
 
     async def alerts_of(self, run: str) -> Sequence[Episode]:
         return self._decided_episodes("decisions.run = ?", run)
 
     async def add(self, stories: Sequence[Story], worker: str | None = None) -> None:
-        rows = [_row(story.run, worker, story.run.due_at) for story in stories]
-        self._insert(f"runs ({', '.join(_RUN_COLUMNS)})", len(_RUN_COLUMNS), rows)
+        rows = [run_row(story.run, worker, story.run.due_at) for story in stories]
+        self._insert(f"runs ({', '.join(RUN_COLUMNS)})", len(RUN_COLUMNS), rows)
         for story in stories:
             self._save_steps(story)
         await self.append([event for story in stories for event in story.events])
 
     async def save(self, story: Story, worker: str, keep: Timestamp | None) -> None:
         run = story.run
-        row = _row(run, None if keep is None else worker, run.due_at if keep is None else keep)
-        changed = self.connection.execute(_UPDATE_RUN, (*row[_FIXED:], run.id, run.fence, worker)).rowcount
+        row = run_row(run, None if keep is None else worker, run.due_at if keep is None else keep)
+        changed = self.connection.execute(_UPDATE_RUN, (*row[FIXED:], run.id, run.fence, worker)).rowcount
         if changed != 1:
             raise StaleLease(f"run {run.id} has passed to another worker")
         self._save_steps(story)
@@ -160,7 +153,7 @@ class RunRows(BookRows, HistoryRows):
             (until, worker, _encode(list(runs)).decode()),
         )
 
-    async def take_over(self, now: Timestamp) -> Sequence[str]:
+    async def take_over(self, now: Timestamp, worker: str | None) -> Sequence[str]:
         rows = self._all(
             "UPDATE runs SET worker = NULL, due_at = ?, fence = fence + 1 "
             "WHERE worker IS NOT NULL AND ended_at IS NULL RETURNING id",
@@ -208,7 +201,7 @@ class RunRows(BookRows, HistoryRows):
         row = self._one("SELECT body, due_at, fence FROM runs WHERE id = ?", run_id)
         if row is None:
             return None
-        run = _run(row)
+        run = read_run(row)
         steps = self._all("SELECT body FROM steps WHERE run = ? ORDER BY rung, phase, position, item", run_id)
         # A run that no alert opened has none, and retention may have forgotten it.
         alert = self._one(f"SELECT {EPISODE} FROM episodes WHERE id = ?", run.opened_by)  # noqa: S608
@@ -243,7 +236,7 @@ class RunRows(BookRows, HistoryRows):
             f"SELECT body, due_at, fence FROM runs WHERE {' AND '.join(where)} ORDER BY {order} DESC LIMIT ?",  # noqa: S608
             *values, which.limit,
         )  # fmt: skip
-        return [_run(row) for row in rows]
+        return [read_run(row) for row in rows]
 
     async def steps_of(self, runs: Collection[str], phases: Collection[Phase]) -> Mapping[str, Sequence[Step]]:
         rows = self._all(
@@ -268,17 +261,3 @@ class RunRows(BookRows, HistoryRows):
     async def open_counts(self) -> Mapping[State, int]:
         rows = self._all("SELECT state, count(*) FROM runs WHERE ended_at IS NULL GROUP BY state")
         return {State(state): count for state, count in rows}
-
-
-def _run(row: Any) -> Run:
-    body, due_at, fence = row
-    return replace(_run_decoder.decode(body), due_at=due_at, fence=fence)
-
-
-def _row(run: Run, worker: str | None, due_at: Timestamp | None) -> tuple[Any, ...]:
-    stormed = run.state is State.BLOCKED and run.reason is Reason.STORM and not run.second_chance
-    return (
-        run.id, run.rule, run.origin, run.target, run.state, run.reason, run.book, run.priority, run.rung,
-        run.admitted_at, run.started_at, run.ended_at, run.failed_at, run.ended_at if stormed else None, run.lock,
-        run.reverts, worker, due_at, run.fence, _encode(run).decode(),
-    )  # fmt: skip

@@ -1,0 +1,125 @@
+"""The SQL of controls, kept rules and the chain of events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from remediator.model.control import Control, ControlKind
+from remediator.model.run import Book, Event, EventKind
+from remediator.model.time import Timestamp
+from remediator.store.chain import line_of, link_hash
+from remediator.store.columns import read_events
+from remediator.store.postgres.rows import Link, Rows
+from remediator.store.protocol import StoredEvent
+
+_encode = msgspec.json.encode
+_control_decoder = msgspec.json.Decoder(Control)
+
+
+class HistoryRows(Rows):
+    """What people laid, which rules there were, and what has happened."""
+
+    def __init__(self, connection: Link, head: tuple[int, str] | None = None) -> None:
+        super().__init__(connection)
+        self.head_now = (
+            head  # number and hash of the newest event, which this transaction has locked; None where it only reads
+        )
+
+    async def controls(self, now: Timestamp, run: str | None = None) -> Sequence[Control]:
+        rows = await self._all(
+            "SELECT body FROM controls WHERE lifted_at IS NULL AND (until IS NULL OR until > $1) "
+            "AND (run IS NULL OR run = $2) ORDER BY id",
+            now, run,
+        )  # fmt: skip
+        return [_control_decoder.decode(body) for (body,) in rows]
+
+    async def cancelled(self, runs: Collection[str]) -> Sequence[str]:
+        rows = await self._all(
+            "SELECT DISTINCT run FROM controls WHERE kind = 'cancel' AND lifted_at IS NULL AND run = ANY($1::text[]) "
+            "ORDER BY run",
+            list(runs),
+        )
+        return [run for (run,) in rows]
+
+    async def lay(self, control: Control) -> None:
+        self.stirred = True
+        await self._change(
+            "INSERT INTO controls (id, kind, run, rule, book, until, lifted_at, body) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            control.id, control.kind, control.run, control.rule, control.book, control.until, control.lifted_at,
+            _encode(control).decode(),
+        )  # fmt: skip
+
+    async def alter(self, control: Control) -> None:
+        self.stirred = True
+        await self._change(
+            "UPDATE controls SET until = $1, lifted_at = $2, body = $3 WHERE id = $4",
+            control.until, control.lifted_at, _encode(control).decode(), control.id,
+        )  # fmt: skip
+
+    async def last_lifted(self, kind: ControlKind, rule: str | None, book: Book) -> Timestamp | None:
+        row = await self._one(
+            "SELECT lifted_at FROM controls WHERE kind = $1 AND book = $2 AND rule IS NOT DISTINCT FROM $3 "
+            "AND lifted_at IS NOT NULL AND run IS NULL AND body::json ->> 'target' IS NULL "
+            "ORDER BY lifted_at DESC LIMIT 1",
+            kind, book, rule,
+        )  # fmt: skip
+        return None if row is None else row[0]
+
+    async def keep_rules(self, definitions: Mapping[str, Mapping[str, Any]], now: Timestamp) -> None:
+        rows = [(key, now, _encode(definition).decode()) for key, definition in definitions.items()]
+        await self._insert(
+            "rules (hash, seen_at, definition)", "text, float8, text", rows,
+            "ON CONFLICT (hash) DO UPDATE SET seen_at = excluded.seen_at",
+        )  # fmt: skip
+
+    async def rule_definition(self, rule_hash: str) -> Mapping[str, Any] | None:
+        row = await self._one("SELECT definition FROM rules WHERE hash = $1", rule_hash)
+        return None if row is None else msgspec.json.decode(row[0], type=dict[str, Any])
+
+    async def append(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        if self.head_now is None:
+            raise RuntimeError("a script that was only to read has written")
+        seq, hash_ = self.head_now
+        rows: list[tuple[Any, ...]] = []
+        for event in events:
+            line = line_of(event)
+            seq, hash_ = seq + 1, link_hash(hash_, line)
+            rows.append((seq, event.run, line, hash_))
+        await self._insert("events (seq, run, line, hash)", "bigint, text, text, text", rows)
+        self.head_now = (seq, hash_)
+
+    async def events(self, after: int, limit: int, run: str | None = None) -> Sequence[StoredEvent]:
+        rows = await self._all(
+            f"SELECT seq, line, hash FROM events WHERE seq > $1 {'' if run is None else 'AND run = $3'} ORDER BY seq LIMIT $2",  # noqa: S608
+            after, limit, *([] if run is None else [run]),
+        )  # fmt: skip
+        return list(read_events(rows))
+
+    async def events_since(self, kind: EventKind, since: Timestamp, limit: int) -> Sequence[StoredEvent]:
+        rows = await self._all(
+            "SELECT seq, line, hash FROM events WHERE seq >= $1 AND line LIKE $2 ORDER BY seq DESC LIMIT $3",
+            await self._first_since(since), f'%,"{kind}",%', limit,
+        )  # fmt: skip
+        return [event for event in read_events(rows[::-1]) if event.kind == kind and event.at >= since]
+
+    async def _first_since(self, since: Timestamp) -> int:
+        """Find by halves the number of the first line since then: a report must not read all there ever was."""
+        low, high = await self._one("SELECT coalesce(min(seq), 0), coalesce(max(seq), -1) + 1 FROM events")
+        while low < high:
+            middle = (low + high) // 2
+            row = await self._one("SELECT (line::json ->> 0)::float8 FROM events WHERE seq = $1", middle)
+            if row is not None and row[0] < since:
+                low = middle + 1
+            else:
+                high = middle
+        return int(low)
+
+    async def head(self) -> StoredEvent | None:
+        rows = await self._all("SELECT seq, line, hash FROM events ORDER BY seq DESC LIMIT 1")
+        return next(read_events(rows), None)

@@ -1,0 +1,284 @@
+"""The shared store: any number of daemons over one PostgreSQL database.
+
+Whoever decides holds the lock of the one row of `head`, for one transaction that carries all scripts which are waiting. So
+what a script reads can't change before it has written, on whichever replica it runs, and the same scripts are right here
+that are right over SQLite with its one writer. Nothing else of PostgreSQL is relied upon than row locks, unique indexes and
+its clock; no session state, so that a pooler may stand between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import asyncpg
+
+from remediator.errors import StoreError
+from remediator.model.time import Seconds, Timestamp
+from remediator.store.postgres.connecting import Address, newest, out_of_order, refused, trouble
+from remediator.store.postgres.transaction import PostgresTransaction
+from remediator.store.protocol import Script
+
+T = TypeVar("T")
+
+_GATHER = 256  # scripts in one commit at most, so that the first of them doesn't wait long
+_WHOLE: Seconds = 15.0  # for one transaction: what hangs longer is a broken connection
+_TRIES = 5  # of a transaction that the database can't put in order with others
+_ANSWER: Seconds = 10.0  # how long it is tried to find out what became of a commit
+_LEAVING: Seconds = 5.0
+_READERS = 2
+_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+# The server itself ends a transaction whose daemon was frozen or cut off, so that its lock holds nobody up for long.
+_BEGIN = (
+    "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '3s'; SET LOCAL lock_timeout = '8s'; "
+    "SET LOCAL statement_timeout = '10s'"
+)
+# The clock is read when the lock is held.
+_TAKE_HEAD = """
+WITH mine AS (
+  INSERT INTO replicas (id, batch, seen_at) VALUES ($1, $2, extract(epoch FROM clock_timestamp()))
+  ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, seen_at = excluded.seen_at
+)
+UPDATE head SET seq = seq
+RETURNING seq, hash, extract(epoch FROM clock_timestamp())::float8, (SELECT needs FROM remediator_schema)
+"""
+_LEAVE_HEAD = "UPDATE head SET seq = $1, hash = $2 RETURNING CASE WHEN $3 THEN pg_notify('remediator', $4)::text END"
+_SEEN = "SELECT head.seq, head.base_seq, (SELECT hash FROM events WHERE seq = $1) FROM head"
+
+
+class _Job:
+    """One script on its way into a transaction, and what came of it."""
+
+    def __init__(self, script: Script[Any]) -> None:
+        self.script = script
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def give(self, value: Any) -> None:
+        """Hand the result over, unless the one who asked has gone: what was written stays written."""
+        if not self.future.done():
+            self.future.set_result(value)
+
+    def fail(self, error: Exception) -> None:
+        """Hand the failure over."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class _Own(Exception):
+    """What one script has raised by itself: the others are not to suffer from it."""
+
+    def __init__(self, job: _Job, error: Exception) -> None:
+        self.job, self.error = job, error
+
+
+class PostgresStore:
+    """The store of several daemons. Open it with `remediator.store.postgres.open_store`."""
+
+    def __init__(self, address: Address, replica: str, tell_time: Callable[[Timestamp], None]) -> None:
+        self.address = address
+        self.replica = replica  # names this daemon's transactions
+        self.broken: str | None = None  # why nothing can be promised any more, if so
+        self.failing: str | None = None  # why the last transaction was not taken, where that may pass
+        self._tell_time = tell_time  # is told the database's time, whenever we hear of it
+        self._batches = 0
+        self._seen: tuple[int, str] | None = None  # the newest line of history that is known to be kept
+        self._writing: asyncpg.Connection[asyncpg.Record] | None = None
+        self._jobs: deque[_Job] = deque()
+        self._arrived = asyncio.Event()
+        self._closing = False
+        self._readers: asyncpg.Pool[asyncpg.Record] | None = None
+        self._writer = asyncio.get_running_loop().create_task(self._write())
+
+    async def transact(self, script: Script[T]) -> T:
+        """Run a script in a transaction; it is as durable as the database promises when this returns. Raises StoreError."""
+        if self.broken or self._closing:
+            raise StoreError(self.broken or "the store is closed")
+        job = _Job(script)
+        self._jobs.append(job)
+        self._arrived.set()
+        return cast(T, await job.future)
+
+    async def view(self, script: Script[T]) -> T:
+        """Run a reading script on a connection of its own, in a snapshot. Raises StoreError."""
+        try:
+            async with asyncio.timeout(_WHOLE):
+                if self._readers is None:
+                    self._readers = await self.address.pool(_READERS)
+                async with (
+                    self._readers.acquire() as connection,
+                    connection.transaction(isolation="repeatable_read", readonly=True),
+                ):
+                    return await script(PostgresTransaction(connection))
+        except _LOST as error:
+            raise StoreError(f"the database can't be read at the moment: {self.address}: {trouble(error)}") from error
+
+    async def close(self) -> None:
+        """Commit what is waiting, and let go."""
+        self._closing = True
+        self._arrived.set()
+        await self._writer
+        self._drop()
+        if self._readers is not None:
+            self._readers.terminate()
+
+    # -- the writer --
+
+    async def _write(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = [self._jobs.popleft() for _ in range(min(_GATHER, len(self._jobs)))]
+            if not self._jobs and not self._closing:
+                self._arrived.clear()
+            if batch:
+                await self._keep(batch)
+            elif self._closing:
+                return
+
+    async def _keep(self, batch: Sequence[_Job]) -> None:
+        """Run scripts in one transaction; where one of them fails by itself, each in one of its own."""
+        for left in range(_TRIES, 0, -1):
+            try:
+                values = await self._transaction(batch)
+            except _Own as own:
+                if len(batch) == 1:
+                    own.job.fail(own.error)
+                    return
+                for job in batch:
+                    await self._keep([job])
+                return
+            except StoreError as error:
+                for job in batch:
+                    job.fail(error)
+                return
+            except _LOST as error:
+                if out_of_order(error) and left > 1:
+                    continue
+                self.failing = f"the database can't be written at the moment: {self.address}: {trouble(error)}"
+                for job in batch:
+                    job.fail(StoreError(self.failing))
+                return
+            for job, value in zip(batch, values, strict=True):
+                job.give(value)
+            return
+
+    async def _transaction(self, batch: Sequence[_Job]) -> list[Any]:
+        """Run scripts and commit. Raises _Own, and _LOST or StoreError where nothing was kept, as far as can be told."""
+        self._batches += 1
+        name = f"{self.replica}:{self._batches}"
+        sound = False
+        try:
+            async with asyncio.timeout(_WHOLE):
+                connection = await self._connected()
+                transaction = await self._begin(connection, name)
+                values = [await _run(job, transaction) for job in batch]
+                if not transaction.wrote:  # nothing to keep, and no disk to wait for
+                    await connection.execute("ROLLBACK")
+                    sound = True
+                    return values
+                await connection.fetch(
+                    _LEAVE_HEAD, *(transaction.head_now or (0, "")), transaction.stirred, self.replica
+                )
+            if not await self._commit(connection):
+                raise StoreError(f"the database did not keep a transaction that was to be committed: {self.address}")
+            sound = True
+            self._seen = transaction.head_now
+            self.failing = None
+            return values
+        except _Own:
+            await self._roll_back()
+            sound = True
+            raise
+        finally:
+            if not sound:
+                self._drop()
+
+    async def _connected(self) -> asyncpg.Connection[asyncpg.Record]:
+        if self.broken:
+            raise StoreError(self.broken)
+        if self._writing is None or self._writing.is_closed():
+            self._writing = await self.address.connect()
+            if self._seen is not None:
+                await self._look_back(self._writing, self._seen)
+        return self._writing
+
+    async def _look_back(self, connection: asyncpg.Connection[asyncpg.Record], seen: tuple[int, str]) -> None:
+        """See that the database still has what it has kept for us: it may have been restored, or have failed over."""
+        seq, base, there = await connection.fetchrow(_SEEN, seen[0])
+        if seq < seen[0] or (there != seen[1] and base < seen[0]):
+            self.broken = (
+                f"the database {self.address} has lost history: event {seen[0]} is not there as it was kept, so that limits "
+                "and cooldowns can't be trusted; find out what was restored, then start with a pause"
+            )
+            raise StoreError(self.broken)
+
+    async def _begin(self, connection: asyncpg.Connection[asyncpg.Record], name: str) -> PostgresTransaction:
+        await connection.execute(_BEGIN)
+        seq, hash_, now, needs = await connection.fetchrow(_TAKE_HEAD, self.replica, name)
+        if needs > newest():
+            words = f"a newer version has changed the schema of {self.address}"
+            self.broken = f"{words}: this one can't work with it, upgrade Remediator"
+            raise StoreError(self.broken)
+        self._tell_time(now)
+        return PostgresTransaction(connection, (seq, hash_))
+
+    async def _commit(self, connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+        """Commit, and tell whether it was kept: where the answer was lost, the database is asked. Raises _LOST."""
+        name = f"{self.replica}:{self._batches}"
+        try:
+            async with asyncio.timeout(_WHOLE):
+                return bool(await connection.execute("COMMIT") == "COMMIT")
+        except _LOST as error:
+            if out_of_order(error) or refused(error):
+                raise  # it has said itself that nothing was kept
+            self._drop()
+            return await self._was_kept(name)
+
+    async def _was_kept(self, name: str) -> bool:
+        """Find out what became of a commit whose answer was lost; the lock waits for it, should it be under way still."""
+        failed: Exception = TimeoutError()
+        try:
+            async with asyncio.timeout(_ANSWER):
+                while True:
+                    try:
+                        connection = await self.address.connect()
+                        try:
+                            await connection.execute(_BEGIN)
+                            await connection.fetch("SELECT 1 FROM head FOR UPDATE")
+                            kept = await connection.fetchval("SELECT batch FROM replicas WHERE id = $1", self.replica)
+                            return bool(kept == name)
+                        finally:
+                            connection.terminate()
+                    except _LOST as error:
+                        failed = error
+                        await asyncio.sleep(0.2)
+        except TimeoutError:
+            raise StoreError(
+                f"the answer to a commit was lost, and the database can't be asked: {self.address}: {trouble(failed)}"
+            ) from failed
+
+    async def _roll_back(self) -> None:
+        if self._writing is not None:
+            try:
+                async with asyncio.timeout(_LEAVING):
+                    await self._writing.execute("ROLLBACK")
+            except _LOST:
+                self._drop()
+
+    def _drop(self) -> None:
+        if self._writing is not None:
+            self._writing.terminate()
+            self._writing = None
+
+
+async def _run(job: _Job, transaction: PostgresTransaction) -> Any:
+    """Run one script. Raises _Own for what is its own fault, and what has befallen the connection as it is."""
+    try:
+        return await job.script(transaction)
+    except _LOST as error:
+        if refused(error):
+            raise _Own(job, StoreError(f"the store refused a write: {trouble(error)}")) from error
+        raise
+    except Exception as error:
+        raise _Own(job, error) from error
