@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,23 +18,20 @@ from watchfiles import awatch
 
 from remediator import __version__, metrics
 from remediator.actions.catalog import Catalog, load_catalog
-from remediator.actions.children import sweep
 from remediator.config import LoadedConfig, load_config, settings
 from remediator.engine import Engine, SystemClock
-from remediator.engine.laying import lay
 from remediator.engine.noticing import Notice
+from remediator.engine.starting import start
 from remediator.errors import ConfigurationError, InvalidRules, StoreError
 from remediator.log import configure_log
-from remediator.model.control import Control, ControlKind
-from remediator.model.identity import new_id
 from remediator.model.run import Event, EventKind, State
 from remediator.receive import Limits
 from remediator.review.morning import report_when_due
 from remediator.rules.configured import standing_of
 from remediator.rules.load import Loaded, load_rules
 from remediator.secrets import Secrets
-from remediator.store.protocol import Transaction
-from remediator.store.sqlite import SqliteStore, open_store
+from remediator.store.opening import Seat, open_configured
+from remediator.store.protocol import Store
 from remediator.web.access import WebhookCredential, local_token
 from remediator.web.server import make_app
 from remediator.web.webhook import Webhook
@@ -43,7 +40,6 @@ _log = structlog.get_logger("remediator")
 
 DRAIN_SECONDS = 30.0
 _RELOAD_AGAIN = 5.0  # seconds
-_CLOCK_SLACK = 5.0  # seconds that the wall clock may have gone back between two starts (NTP steps)
 
 
 def shipped_rules() -> Path:
@@ -76,7 +72,7 @@ class Daemon:
         self._reload = asyncio.Event()
         self._moved = asyncio.Event()  # the paths to watch may have changed
         self._trouble: str | None = "starting"
-        self.store: SqliteStore
+        self.store: Store
         self.engine: Engine
         self.webhook: Webhook
 
@@ -86,15 +82,20 @@ class Daemon:
         _report(rules)
         if not rules.ok:
             raise InvalidRules("the rules have errors, so nothing was started", rules.problems)
-        self.store = open_store(self.loaded.store_path)
+        seat = Seat(self.loaded.state_folder)
         try:
-            return await self._serve(rules)
+            self.store = await open_configured(self.loaded, self.clock.follow, self.clock.now())
+            try:
+                return await self._serve(rules, seat)
+            finally:
+                await self.store.close()
         finally:
-            await self.store.close()
+            seat.leave()
 
-    async def _serve(self, rules: Loaded) -> int:
+    async def _serve(self, rules: Loaded, seat: Seat) -> int:
         self.engine = Engine(self.store, self.clock, self.catalog, self.secrets)
-        await self._begin()
+        await start(self.engine, self._event(EventKind.DAEMON_STARTED), seat.before)
+        seat.sit(self.engine.desk.worker)
         await self.engine.adopt(rules.rules, standing_of(self.loaded, self.catalog), settings(self.loaded))
         self._note_rules(rules)
         config = self.loaded.config
@@ -115,6 +116,7 @@ class Daemon:
                 f"can't listen on {config.listen}: {error.strerror}: is another daemon running?"
             ) from error
         self._signals()
+        self.store.when_stirred(self.engine.stirred)
         scheduler = AsyncIOScheduler(timezone="UTC")
         scheduler.add_job(self._prune, "interval", hours=6)
         scheduler.add_job(self._renew_credential, "interval", seconds=5)
@@ -151,30 +153,6 @@ class Daemon:
     def _what_is_wrong(self) -> str | None:
         return self._trouble or self.store.broken or self.store.failing
 
-    # -- starting --
-
-    async def _begin(self) -> None:
-        """Take over what the last daemon left, and look whether the clock has gone back."""
-        now = self.clock.now()
-        head = await self.store.view(lambda tx: tx.head())
-        behind = 0.0 if head is None else head.at - now
-        reason = "the clock is behind the newest record: cooldowns and limits can't be trusted; mend it, then resume"
-
-        async def script(tx: Transaction) -> Sequence[str]:
-            await tx.append([self._event(EventKind.DAEMON_STARTED)])
-            if behind > _CLOCK_SLACK:  # in the same transaction: the next start would compare with this one's record
-                pausing = Control(new_id(now), ControlKind.PAUSE, laid_at=now, author="remediator", reason=reason)
-                await lay(tx, pausing, now)
-            return await tx.take_over(now, None)
-
-        left = await self.store.transact(script)
-        if left:
-            swept = await asyncio.to_thread(sweep, left)
-            words = "runs were at work when the last daemon ended; they are taken up again"
-            _log.warning(words, runs=len(left), programs_ended=swept)
-        if behind > _CLOCK_SLACK:
-            _log.error(reason, behind_seconds=round(behind))
-
     def _event(self, kind: EventKind) -> Event:
         data = {"version": __version__, "worker": self.engine.desk.worker, "mode": self._mode()}
         return Event(at=self.clock.now(), kind=kind, run=None, data=data)
@@ -192,7 +170,7 @@ class Daemon:
         lines = [
             f"Remediator {__version__}, mode {self._mode()}, rules: {len(rules.rules.rules)}, {source}",
             f"Post Alertmanager's notifications to http://{config.listen}/webhook/alertmanager",
-            f"Store {self.loaded.store_path}; see `remediator runs`, stop everything with `remediator pause --reason …`",
+            f"Store {self.store.place}; see `remediator runs`, stop everything with `remediator pause --reason …`",
         ]
         if self._console:
             sys.stderr.write("".join(f"  {line}\n" for line in lines))

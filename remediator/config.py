@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic import model_validator as check_whole
@@ -38,6 +39,7 @@ DEFAULT_FILE = "remediator.yml"
 MEBIBYTE = 1024 * 1024
 
 STALE_AFTER: Seconds = 18_000.0
+_SHARED = ("postgresql://", "postgres://")
 
 
 class Address(NamedTuple):
@@ -74,14 +76,18 @@ def _listen(text: str) -> str:
 
 
 def _store(text: str) -> str:
-    if text.startswith(("postgresql:", "postgres:")):
-        raise ValueError(
-            "PostgreSQL as the store comes with a later release: use `sqlite:///PATH`, one daemon to a store"
-        )
+    if text.startswith(_SHARED):
+        parts = urlsplit(text)
+        if not parts.path.strip("/") or "\0" in text:
+            raise ValueError(
+                "a shared store is named with its database, as in `postgresql://remediator@db.internal/remediator`"
+            )
+        return text
     path = text.removeprefix("sqlite:///")
     if path == text or not path.strip() or path.endswith("/") or path == ":memory:" or "\0" in path:
         raise ValueError(
-            f"{text!r} is not a store: write `sqlite:///state/remediator.db`, or `sqlite:////var/lib/…` for a full path"
+            "this is not a store: write `sqlite:///state/remediator.db`, `sqlite:////var/lib/…` for a full path, or "
+            "`postgresql://USER@HOST/DATABASE`"
         )
     return text
 
@@ -179,7 +185,9 @@ class Config(Form):
     )
     public_url: HttpUrl | None = Field(None, description="How people reach the pages; links are made with it.")
     state: str | None = Field(None, description="The state folder. Default: the store's.")
-    store: Annotated[str, AfterValidator(_store)] | None = Field(None, description="`sqlite:///PATH`.")
+    store: Annotated[str, AfterValidator(_store)] | None = Field(
+        None, description="`sqlite:///PATH` for one daemon, `postgresql://USER@HOST/DATABASE` for several.", repr=False
+    )
     rules: list[str] | None = Field(None, description="Rule files and folders. Default: the shipped rules.")
     mode: ModeWord | Annotated[list[ModeEntryForm], Field(min_length=1)] = Field(
         "dry-run", description="The highest mode that any rule can have; in a list the first entry that holds decides."
@@ -231,16 +239,24 @@ class LoadedConfig:
         return self.path is not None
 
     @property
+    def store_url(self) -> str | None:
+        """Give the address of a shared store; None where the store is an SQLite file."""
+        store = self.config.store
+        return store if store is not None and store.startswith(_SHARED) else None
+
+    @property
     def store_path(self) -> Path:
         """Give the SQLite file: in the state folder unless `store` says otherwise."""
-        if self.config.store is not None:
+        if self.config.store is not None and self.store_url is None:
             return self.base / self.config.store.removeprefix("sqlite:///")
         return self.base / (self.config.state or "state") / "remediator.db"
 
     @property
     def state_folder(self) -> Path:
-        """Give the folder where the daemon leaves its token: the store's unless `state` says otherwise."""
-        return self.store_path.parent if self.config.state is None else self.base / self.config.state
+        """Give the folder where the daemon leaves its token: `state`, else the SQLite file's, else the configuration's."""
+        if self.config.state is not None:
+            return self.base / self.config.state
+        return self.store_path.parent if self.store_url is None else self.base
 
     @property
     def rule_paths(self) -> tuple[Path, ...] | None:

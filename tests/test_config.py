@@ -238,10 +238,19 @@ def test_the_daemons_guards_are_on_by_default(tmp_path: Path) -> None:
     assert guard.blast_radius == "off"
 
 
-def test_postgresql_is_not_there_yet(tmp_path: Path) -> None:
-    """The message says so, and what to use."""
-    with pytest.raises(ConfigurationError, match="comes with a later release: use `sqlite"):
-        load(tmp_path, "store: postgresql://db/remediator\n")
+def test_a_shared_store_is_named_by_its_address(tmp_path: Path) -> None:
+    """The state is then kept beside the configuration, unless it says otherwise."""
+    loaded = load(tmp_path, "store: postgresql://remediator@db/remediator\n")
+    assert (loaded.store_url, loaded.state_folder) == ("postgresql://remediator@db/remediator", tmp_path)
+    assert load(tmp_path, "store: sqlite:///r.db\n").store_url is None
+
+
+def test_a_store_that_is_none_is_refused_without_repeating_it(tmp_path: Path) -> None:
+    """There may be a password in it."""
+    for wrong in ("postgresql://user:hunter2@db", "mysql://user:hunter2@db/x"):
+        with pytest.raises(ConfigurationError, match="postgresql://") as caught:
+            load(tmp_path, f"store: {wrong}\n")
+        assert "hunter2" not in str(caught.value)
 
 
 def test_all_faults_come_in_one_go(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The daemon's clock: the wall's time at start, moved on by the monotonic clock.
 
 It counts the time that the machine was suspended too, so that stale work expires. A wall clock that jumps while the daemon
-runs opens no cooldown, limit or lease (P17).
+runs opens no cooldown, limit or lease (P17). Over a shared store it is the database's clock, which all replicas go by.
 """
 
 from __future__ import annotations
@@ -28,10 +28,16 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._offset = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._newest = 0.0
 
     def now(self) -> Timestamp:
         """Give the present instant; it never goes back."""
-        return self._offset + time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._newest = max(self._newest, self._offset + time.clock_gettime(time.CLOCK_BOOTTIME))
+        return self._newest
+
+    def follow(self, there: Timestamp) -> None:
+        """Go by the clock of a store that is shared, which has just told its time; ours stands still till it is as late."""
+        self._offset = there - time.clock_gettime(time.CLOCK_BOOTTIME)
 
     async def wait(self, event: asyncio.Event, seconds: Seconds) -> None:
         """Return when the event is set, or that much later."""

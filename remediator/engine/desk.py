@@ -11,6 +11,7 @@ from remediator.actions.protocol import Action
 from remediator.errors import StoreError
 from remediator.match import Index
 from remediator.model.run import Origin, Run, State
+from remediator.model.time import Timestamp
 from remediator.rules.load import compile_rule
 from remediator.rules.rule import Rule, RuleSet
 from remediator.rules.standing import Standing
@@ -28,11 +29,15 @@ class Desk:
         self.settings: Mapping[str, Any] = {}
         self.draining = False  # nothing new is begun
         self._catalog = catalog
+        self._put_at: Timestamp = 0.0
+        self._own: set[str] = set()  # hashes of all rules that were in force here
         self._frozen: dict[str, Rule] = {}  # rules of runs that began under an older set, by hash
         self._confidential: dict[str, bool] = {}  # of such rules, by hash
 
-    def put(self, rules: RuleSet, standing: Standing, settings: Mapping[str, Any]) -> None:
+    def put(self, rules: RuleSet, standing: Standing, settings: Mapping[str, Any], now: Timestamp) -> None:
         """Put another set of rules and settings in force."""
+        self._put_at = now
+        self._own.update(rule.hash for rule in rules.rules)
         self.rules, self.index, self.settings = rules, Index(rules.rules), settings
         self.standing = replace(standing, worker=self.worker)
 
@@ -42,10 +47,15 @@ class Desk:
         return rule is not None and rule.hash == run.rule_hash
 
     def outdated(self, run: Run) -> bool:
-        """Tell whether a run has not begun, and the rule that it was proposed by is no longer the one in force."""
+        """Tell whether a run has not begun, and the rule that it was proposed by is no longer the one in force.
+
+        One that another replica has proposed since by a rule that was never in force here is not ours to judge: that replica
+        may have newer rules, or older ones, and two that take runs back from each other would never end.
+        """
         before_it_began = run.state in {State.WAITING, State.AWAITING_APPROVAL} and run.admitted_at is None
         bound = run.origin in {Origin.REVERT, Origin.NOTICE} or run.ending is not None
-        return before_it_began and not bound and not self.in_force(run)
+        ours = run.rule_hash in self._own or run.created_at < self._put_at
+        return before_it_began and not bound and ours and not self.in_force(run)
 
     def action(self, name: str) -> Action[Any] | None:
         """Give an action of the catalog."""

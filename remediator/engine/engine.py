@@ -71,6 +71,12 @@ class Engine:
         """Look for due runs now."""
         self.workers.look()
 
+    def stirred(self, ordered: bool) -> None:
+        """Look, as another daemon may have made work: due runs, and orders to what is at work here."""
+        self.look()
+        if ordered:
+            self.workers.heed()
+
     async def drain(self, seconds: float) -> None:
         """Take nothing new, and let steps at work end, within a bound."""
         self.desk.draining = True
@@ -96,7 +102,7 @@ class Engine:
             await tx.append([loaded])
 
         await self.store.transact(script)
-        self.desk.put(rules, standing, settings)
+        self.desk.put(rules, standing, settings, self.clock.now())
         await self.store.transact(self._wake_waiting)
         self.look()
 

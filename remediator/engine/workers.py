@@ -54,6 +54,7 @@ class Workers:
         self.tasks: set[asyncio.Task[None]] = set()
         self._in_hand: set[str] = set()  # runs whose leases are kept
         self._due = asyncio.Event()
+        self._ordered = asyncio.Event()  # another daemon has laid something on a run, which may be at work here
         self._at_work: dict[str, asyncio.Task[Outcome]] = {}  # by run: the action that is being called
         self._renewed_at = clock.now()
 
@@ -116,20 +117,29 @@ class Workers:
             stories += await tx.claim(self._desk.worker, now, until, left)
         return stories, await tx.next_due(), taken
 
+    def heed(self) -> None:
+        """Look whether another daemon was told to cancel what is at work here."""
+        self._ordered.set()
+
     async def renew(self) -> None:
-        """Keep the leases of what is in hand, until cancelled."""
+        """Keep the leases of what is in hand, and end what was cancelled elsewhere, until cancelled."""
         while True:
-            await self._clock.wait(asyncio.Event(), self._desk.standing.lease / 4)
+            await self._clock.wait(self._ordered, self._desk.standing.lease / 4)
+            self._ordered.clear()
             if self._in_hand:
                 try:
-                    await self._store.transact(self._renew_script)
+                    cancelled = await self._store.transact(self._renew_script)
                 except StoreError as error:
                     _log.error("leases can't be renewed", error=str(error))
+                else:
+                    for run in cancelled:
+                        self.interrupt(run)
 
-    async def _renew_script(self, tx: Transaction) -> None:
+    async def _renew_script(self, tx: Transaction) -> Sequence[str]:
         now = self._clock.now()
         await tx.renew(self._desk.worker, self._in_hand, now + self._desk.standing.lease)
         self._renewed_at = now
+        return await tx.cancelled(self._at_work)
 
     def _spawn(self, story: Story, effect: Effect | None) -> None:
         task = asyncio.get_running_loop().create_task(self._carry(story, effect))

@@ -85,6 +85,17 @@ class StoredEvent(msgspec.Struct, frozen=True):
     hash: str  # sha256 over the hash before and this line's canonical form, hex
 
 
+class Replica(msgspec.Struct, frozen=True):
+    """A daemon that works over this store, as it has told of itself."""
+
+    worker: str  # whose leases are its
+    host: str
+    version: str
+    started_at: Timestamp
+    rules: str  # a hash over all that are in force there
+    seen_at: Timestamp  # when it last told
+
+
 class Transaction(Protocol):
     """One transaction: everything in it becomes durable together, or nothing does."""
 
@@ -302,6 +313,12 @@ class Transaction(Protocol):
     async def next_message_due(self) -> Timestamp | None:
         """Say when the first message of any channel is due next."""
 
+    async def tell_replica(self, replica: Replica) -> None:
+        """Note that a daemon is here, in the place of what it told before."""
+
+    async def replicas(self, since: Timestamp) -> Sequence[Replica]:
+        """Give the daemons that were heard of since then, by host and start."""
+
     async def touch(self, now: Timestamp) -> None:
         """Write something that means nothing, to see whether the store takes writes."""
 
@@ -318,7 +335,9 @@ Script: TypeAlias = Callable[[Transaction], Awaitable[T]]
 class Store(Protocol):
     """A place where transactions happen."""
 
+    place: str  # where it is, for people
     broken: str | None  # why nothing can be promised any more, if so: trying again is of no use
+    failing: str | None  # why the last write was not taken, where that may pass
 
     async def transact(self, script: Script[T]) -> T:
         """Run a script; when this returns, what it wrote is durable.
@@ -328,6 +347,12 @@ class Store(Protocol):
 
     async def view(self, script: Script[T]) -> T:
         """Run a script that only reads, beside the writer."""
+
+    def when_stirred(self, look: Callable[[bool], None]) -> None:
+        """Have something called when another daemon may have made work for this one: true where it was an order to a run.
+
+        It may come late, or never.
+        """
 
     async def close(self) -> None:
         """Finish what is under way and let go."""

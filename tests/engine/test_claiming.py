@@ -61,9 +61,9 @@ def workers_of(store: Store, folder: Path, rules: str = "") -> Workers:
         (folder / "rules.yml").write_text(rules)
         loaded = load_rules([folder / "rules.yml"], catalog, vars={})
         assert loaded.ok
-        desk.put(loaded.rules, Standing(lease=LEASE), {})
+        desk.put(loaded.rules, Standing(lease=LEASE), {}, NOW)
     else:
-        desk.put(desk.rules, Standing(lease=LEASE), {})
+        desk.put(desk.rules, Standing(lease=LEASE), {}, NOW)
     return Workers(store, Clock(NOW), desk, Caller(desk, StubbedSecrets()), lambda: None)
 
 

@@ -46,6 +46,7 @@ class HistoryRows(Rows):
 
     async def lay(self, control: Control) -> None:
         self.stirred = True
+        self.ordered = self.ordered or control.run is not None
         await self._change(
             "INSERT INTO controls (id, kind, run, rule, book, until, lifted_at, body) "
             "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",

@@ -56,6 +56,7 @@ class RetentionRows(Rows):
             before, _AT_ONCE,
         )  # fmt: skip
         await self._change("DELETE FROM replicas WHERE seen_at < $1", before)
+        await self._change("DELETE FROM commits WHERE at < $1", before)
         return len(old) + episodes
 
     async def _prune_events(self, before: Timestamp) -> int:

@@ -18,6 +18,7 @@ class Rows:
         self.connection = connection
         self.wrote = False  # else there is nothing to commit
         self.stirred = False  # something may be due now: the other replicas are told
+        self.ordered = False  # something was laid on a run, which may be at work elsewhere
 
     async def _all(self, sql: str, *values: Any) -> list[Any]:
         rows: list[Any] = await self.connection.fetch(sql, *values)

@@ -29,6 +29,9 @@ _TRIES = 5  # of a transaction that the database can't put in order with others
 _ANSWER: Seconds = 10.0  # how long it is tried to find out what became of a commit
 _LEAVING: Seconds = 5.0
 _READERS = 2
+_LISTEN_AGAIN: Seconds = 2.0
+_CHANNEL = "remediator"
+_ORDER, _WORK = "order", "work"
 _LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 # The server itself ends a transaction whose daemon was frozen or cut off, so that its lock holds nobody up for long.
 _BEGIN = (
@@ -38,13 +41,13 @@ _BEGIN = (
 # The clock is read when the lock is held.
 _TAKE_HEAD = """
 WITH mine AS (
-  INSERT INTO replicas (id, batch, seen_at) VALUES ($1, $2, extract(epoch FROM clock_timestamp()))
-  ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, seen_at = excluded.seen_at
+  INSERT INTO commits (daemon, name, at) VALUES ($1, $2, extract(epoch FROM clock_timestamp()))
+  ON CONFLICT (daemon) DO UPDATE SET name = excluded.name, at = excluded.at
 )
 UPDATE head SET seq = seq
 RETURNING seq, hash, extract(epoch FROM clock_timestamp())::float8, (SELECT needs FROM remediator_schema)
 """
-_LEAVE_HEAD = "UPDATE head SET seq = $1, hash = $2 RETURNING CASE WHEN $3 THEN pg_notify('remediator', $4)::text END"
+_LEAVE_HEAD = "UPDATE head SET seq = $1, hash = $2 RETURNING CASE WHEN $3 THEN pg_notify($4, $5)::text END"
 _SEEN = "SELECT head.seq, head.base_seq, (SELECT hash FROM events WHERE seq = $1) FROM head"
 
 
@@ -76,11 +79,12 @@ class _Own(Exception):
 class PostgresStore:
     """The store of several daemons. Open it with `remediator.store.postgres.open_store`."""
 
-    def __init__(self, address: Address, replica: str, tell_time: Callable[[Timestamp], None]) -> None:
-        self.address = address
-        self.replica = replica  # names this daemon's transactions
+    def __init__(self, address: Address, daemon: str, tell_time: Callable[[Timestamp], None]) -> None:
+        self.place = str(address)
         self.broken: str | None = None  # why nothing can be promised any more, if so
         self.failing: str | None = None  # why the last transaction was not taken, where that may pass
+        self._address = address
+        self._daemon = daemon  # names this daemon's transactions
         self._tell_time = tell_time  # is told the database's time, whenever we hear of it
         self._batches = 0
         self._seen: tuple[int, str] | None = None  # the newest line of history that is known to be kept
@@ -89,6 +93,7 @@ class PostgresStore:
         self._arrived = asyncio.Event()
         self._closing = False
         self._readers: asyncpg.Pool[asyncpg.Record] | None = None
+        self._listener: asyncio.Task[None] | None = None
         self._writer = asyncio.get_running_loop().create_task(self._write())
 
     async def transact(self, script: Script[T]) -> T:
@@ -105,23 +110,51 @@ class PostgresStore:
         try:
             async with asyncio.timeout(_WHOLE):
                 if self._readers is None:
-                    self._readers = await self.address.pool(_READERS)
+                    self._readers = await self._address.pool(_READERS)
                 async with (
                     self._readers.acquire() as connection,
                     connection.transaction(isolation="repeatable_read", readonly=True),
                 ):
                     return await script(PostgresTransaction(connection))
         except _LOST as error:
-            raise StoreError(f"the database can't be read at the moment: {self.address}: {trouble(error)}") from error
+            raise StoreError(f"the database can't be read at the moment: {self.place}: {trouble(error)}") from error
+
+    def when_stirred(self, look: Callable[[bool], None]) -> None:
+        """Have something called when another daemon has committed what may be due. A pooler may keep it from us."""
+        self._listener = asyncio.get_running_loop().create_task(self._listen(look))
 
     async def close(self) -> None:
         """Commit what is waiting, and let go."""
         self._closing = True
+        if self._listener is not None:
+            self._listener.cancel()
         self._arrived.set()
         await self._writer
         self._drop()
         if self._readers is not None:
             self._readers.terminate()
+
+    async def _listen(self, look: Callable[[bool], None]) -> None:
+        """Hear when others have made work, for as long as the connection holds, and then by another one."""
+
+        def told(connection: object, pid: int, channel: str, payload: str) -> None:
+            daemon, _, what = payload.partition(" ")
+            if daemon != self._daemon:
+                look(what == _ORDER)
+
+        while True:
+            try:
+                connection = await self._address.connect()
+                try:
+                    ended = asyncio.Event()
+                    connection.add_termination_listener(lambda _, ended=ended: ended.set())
+                    await connection.add_listener(_CHANNEL, told)
+                    await ended.wait()
+                finally:
+                    connection.terminate()
+            except _LOST:
+                pass  # work is looked for every few seconds all the same
+            await asyncio.sleep(_LISTEN_AGAIN)
 
     # -- the writer --
 
@@ -155,7 +188,7 @@ class PostgresStore:
             except _LOST as error:
                 if out_of_order(error) and left > 1:
                     continue
-                self.failing = f"the database can't be written at the moment: {self.address}: {trouble(error)}"
+                self.failing = f"the database can't be written at the moment: {self.place}: {trouble(error)}"
                 for job in batch:
                     job.fail(StoreError(self.failing))
                 return
@@ -166,7 +199,7 @@ class PostgresStore:
     async def _transaction(self, batch: Sequence[_Job]) -> list[Any]:
         """Run scripts and commit. Raises _Own, and _LOST or StoreError where nothing was kept, as far as can be told."""
         self._batches += 1
-        name = f"{self.replica}:{self._batches}"
+        name = f"{self._daemon}:{self._batches}"
         sound = False
         try:
             async with asyncio.timeout(_WHOLE):
@@ -177,11 +210,11 @@ class PostgresStore:
                     await connection.execute("ROLLBACK")
                     sound = True
                     return values
-                await connection.fetch(
-                    _LEAVE_HEAD, *(transaction.head_now or (0, "")), transaction.stirred, self.replica
-                )
+                told = f"{self._daemon} {_ORDER if transaction.ordered else _WORK}"
+                head = transaction.head_now or (0, "")
+                await connection.fetch(_LEAVE_HEAD, *head, transaction.stirred, _CHANNEL, told)
             if not await self._commit(connection):
-                raise StoreError(f"the database did not keep a transaction that was to be committed: {self.address}")
+                raise StoreError(f"the database did not keep a transaction that was to be committed: {self.place}")
             sound = True
             self._seen = transaction.head_now
             self.failing = None
@@ -198,7 +231,7 @@ class PostgresStore:
         if self.broken:
             raise StoreError(self.broken)
         if self._writing is None or self._writing.is_closed():
-            self._writing = await self.address.connect()
+            self._writing = await self._address.connect()
             if self._seen is not None:
                 await self._look_back(self._writing, self._seen)
         return self._writing
@@ -208,16 +241,16 @@ class PostgresStore:
         seq, base, there = await connection.fetchrow(_SEEN, seen[0])
         if seq < seen[0] or (there != seen[1] and base < seen[0]):
             self.broken = (
-                f"the database {self.address} has lost history: event {seen[0]} is not there as it was kept, so that limits "
+                f"the database {self.place} has lost history: event {seen[0]} is not there as it was kept, so that limits "
                 "and cooldowns can't be trusted; find out what was restored, then start with a pause"
             )
             raise StoreError(self.broken)
 
     async def _begin(self, connection: asyncpg.Connection[asyncpg.Record], name: str) -> PostgresTransaction:
         await connection.execute(_BEGIN)
-        seq, hash_, now, needs = await connection.fetchrow(_TAKE_HEAD, self.replica, name)
+        seq, hash_, now, needs = await connection.fetchrow(_TAKE_HEAD, self._daemon, name)
         if needs > newest():
-            words = f"a newer version has changed the schema of {self.address}"
+            words = f"a newer version has changed the schema of {self.place}"
             self.broken = f"{words}: this one can't work with it, upgrade Remediator"
             raise StoreError(self.broken)
         self._tell_time(now)
@@ -225,7 +258,7 @@ class PostgresStore:
 
     async def _commit(self, connection: asyncpg.Connection[asyncpg.Record]) -> bool:
         """Commit, and tell whether it was kept: where the answer was lost, the database is asked. Raises _LOST."""
-        name = f"{self.replica}:{self._batches}"
+        name = f"{self._daemon}:{self._batches}"
         try:
             async with asyncio.timeout(_WHOLE):
                 return bool(await connection.execute("COMMIT") == "COMMIT")
@@ -242,11 +275,11 @@ class PostgresStore:
             async with asyncio.timeout(_ANSWER):
                 while True:
                     try:
-                        connection = await self.address.connect()
+                        connection = await self._address.connect()
                         try:
                             await connection.execute(_BEGIN)
                             await connection.fetch("SELECT 1 FROM head FOR UPDATE")
-                            kept = await connection.fetchval("SELECT batch FROM replicas WHERE id = $1", self.replica)
+                            kept = await connection.fetchval("SELECT name FROM commits WHERE daemon = $1", self._daemon)
                             return bool(kept == name)
                         finally:
                             connection.terminate()
@@ -255,7 +288,7 @@ class PostgresStore:
                         await asyncio.sleep(0.2)
         except TimeoutError:
             raise StoreError(
-                f"the answer to a commit was lost, and the database can't be asked: {self.address}: {trouble(failed)}"
+                f"the answer to a commit was lost, and the database can't be asked: {self.place}: {trouble(failed)}"
             ) from failed
 
     async def _roll_back(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from functools import cache
 from typing import TypeVar
 
@@ -23,7 +24,9 @@ class MemoryStore:
     """An embedded store that keeps nothing beyond its `close`. Open it with `open_memory`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self.place = "memory"
         self.broken: str | None = None
+        self.failing: str | None = None
         self._connection = connection
         self._transaction = SqliteTransaction(connection)
 
@@ -63,6 +66,9 @@ class MemoryStore:
         except sqlite3.Error as error:
             raise StoreError(f"the store refused: {error}") from error
         return value
+
+    def when_stirred(self, look: Callable[[bool], None]) -> None:
+        """Whoever works here looks by itself."""
 
     async def close(self) -> None:
         """Forget everything."""

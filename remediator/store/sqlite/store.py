@@ -12,7 +12,7 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +55,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: int) -> None:
         self.path = path
+        self.place = str(path)
         self.broken: str | None = None  # why nothing can be promised any more, if so
         self.failing: str | None = None  # why the last write was not taken, where that may pass
         self._lock = lock
@@ -79,6 +80,9 @@ class SqliteStore:
     async def view(self, script: Script[T]) -> T:
         """Run a reading script on a connection of its own, in a snapshot. Raises StoreError."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._view, script)
+
+    def when_stirred(self, look: Callable[[bool], None]) -> None:
+        """Nobody else works here."""
 
     async def close(self) -> None:
         """Commit what is waiting, and let the file and its lock go."""

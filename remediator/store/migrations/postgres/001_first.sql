@@ -14,12 +14,18 @@ CREATE TABLE head (
 );
 INSERT INTO head (hash, base_hash) VALUES (repeat('0', 64), repeat('0', 64));
 
--- The daemons that share this store.
+-- The newest transaction of each daemon that was kept: so that a lost answer to a commit is no riddle.
+CREATE TABLE commits (
+  daemon text COLLATE "C" PRIMARY KEY,
+  name text NOT NULL,
+  at double precision NOT NULL
+);
+
+-- The daemons that work here, as they tell of themselves.
 CREATE TABLE replicas (
-  id text COLLATE "C" PRIMARY KEY,
-  batch text,                          -- the newest of its transactions that was kept
-  seen_at double precision,
-  told text                            -- JSON: its name, version and rules
+  worker text COLLATE "C" PRIMARY KEY,
+  seen_at double precision NOT NULL,
+  told text NOT NULL
 );
 
 CREATE TABLE notifications (
