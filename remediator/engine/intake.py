@@ -151,13 +151,14 @@ async def take_up(
         (_priority(rule, episode), rule, episode) for rule, episode in fresh if modes[rule.name] is not Mode.OFF
     ]
     proposals.sort(key=lambda each: (each[0], each[1].order, each[2].id))
-    open_runs = _OpenRuns(tx)
+    targets = [_early_target(rule, episode, standing) for _, rule, episode in proposals]
+    pairs = {(rule.name, target) for (_, rule, _), target in zip(proposals, targets, strict=True) if target is not None}
+    there = {(each.rule, each.target): (each.id, each.begun) for each in await tx.open_runs(pairs)} if pairs else {}
     proposed: list[tuple[Story, Rule]] = []
     decisions: list[Decided] = []
     joins: list[Event] = []
-    for priority, rule, episode in proposals:
-        target = _early_target(rule, episode, standing)
-        run_id, begun = (None, False) if target is None else await open_runs.find(rule.name, target)
+    for (priority, rule, episode), target in zip(proposals, targets, strict=True):
+        run_id, begun = (None, False) if target is None else there.get((rule.name, target), (None, False))
         taker = None if begun else run_id
         if run_id is None:
             run = Run(
@@ -168,7 +169,8 @@ async def take_up(
             story = _propose(run, rule, episode)
             proposed.append((story, rule))
             run_id = taker = story.run.id
-            open_runs.note(rule.name, target, run_id)
+            if target is not None:
+                there[rule.name, target] = (run_id, False)
         else:
             # An alert that comes after the first step waits for the run to close, and is proposed anew then.
             data = {"rule": rule.name, "target": target, "fingerprint": episode.fingerprint, "deferred": begun}
@@ -188,26 +190,6 @@ async def take_up(
     taken.due = taken.due or bool(later)
     for story, rule in at_once:
         taken.stories.append(await _begin(tx, story, rule, standing, taken))
-
-
-class _OpenRuns:
-    """Which open run a match joins: the store's, or one that this transaction has just proposed."""
-
-    def __init__(self, tx: Transaction) -> None:
-        self._tx = tx
-        self._known: dict[tuple[str, str], tuple[str | None, bool]] = {}
-
-    async def find(self, rule: str, target: str) -> tuple[str | None, bool]:
-        """Give the open run of this rule and target, and whether it has begun."""
-        if (rule, target) not in self._known:
-            there = await self._tx.open_run(rule, target)
-            self._known[rule, target] = (None, False) if there is None else (there.id, there.begun)
-        return self._known[rule, target]
-
-    def note(self, rule: str, target: str | None, run: str) -> None:
-        """Remember a run that has just been proposed."""
-        if target is not None:
-            self._known[rule, target] = (run, False)
 
 
 def _propose(run: Run, rule: Rule, episode: Episode) -> Story:

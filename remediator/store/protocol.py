@@ -158,6 +158,9 @@ class Transaction(Protocol):
     async def open_run(self, rule: str, target: str, *, drill: bool = False) -> OpenRun | None:
         """Give the open run of this rule and target (reverts aside): there is one at most, by constraint."""
 
+    async def open_runs(self, pairs: Collection[tuple[str, str]]) -> Sequence[OpenRun]:
+        """Give the open runs of many rules and targets, drills aside."""
+
     async def runs_of(self, episodes: Collection[int]) -> Sequence[Run]:
         """Give the runs that these episodes belong to: open ones, planned ones that haven't healed, and their reverts."""
 
@@ -246,7 +249,7 @@ class Transaction(Protocol):
 
     # -- controls, rules, history --
     async def controls(self, now: Timestamp, run: str | None = None) -> Sequence[Control]:
-        """Give what is laid and neither lifted nor over: what concerns no one run, and what concerns this one."""
+        """Give what is laid and neither lifted nor over: what concerns no one run, and this one while it is open."""
 
     async def cancelled(self, runs: Collection[str]) -> Sequence[str]:
         """Give those of these runs for which a cancellation is laid."""

@@ -80,10 +80,8 @@ class AlertRows(Rows):
         if oldest is None or (after is not None and oldest[0] <= after):
             return None
         seen: set[str] = set()  # a walk back by id meets each alert's newest episode first, and ends with the span
-        walk = self.connection.cursor(
-            "SELECT fingerprint, first_seen FROM episodes WHERE NOT over ORDER BY id DESC",
-            prefetch=max(_PREFETCH, newest),
-        )
+        newest_first = "SELECT fingerprint, first_seen FROM episodes WHERE NOT over ORDER BY id DESC"
+        walk = self.session.walk(newest_first, max(_PREFETCH, newest))
         async for fingerprint, first_seen in walk:
             if after is not None and first_seen <= after:
                 break
@@ -115,17 +113,17 @@ class AlertRows(Rows):
         )  # fmt: skip
 
     async def release_deferred(self, rule: str, target: str) -> Sequence[Episode]:
+        where = "run IS NULL AND rule = $1 AND target = $2"
+        if not await self._all(f"SELECT 1 FROM decisions WHERE {where} LIMIT 1", rule, target):  # noqa: S608
+            return []
         # What has resolved meanwhile began all the same: it stays, as nobody's, for the guard that counts episodes.
         await self._change(
-            "UPDATE decisions SET run = '' FROM episodes WHERE episodes.id = decisions.episode "
-            "AND episodes.ended_at IS NOT NULL AND run IS NULL AND rule = $1 AND target = $2",
+            "UPDATE decisions SET run = '' FROM episodes WHERE episodes.id = decisions.episode "  # noqa: S608
+            f"AND episodes.ended_at IS NOT NULL AND {where}",
             rule, target,
         )  # fmt: skip
-        released = await self._change_and_give(
-            "DELETE FROM decisions WHERE run IS NULL AND rule = $1 AND target = $2 RETURNING episode", rule, target
-        )
-        if not released:
-            return []
+        deleted = f"DELETE FROM decisions WHERE {where} RETURNING episode"  # noqa: S608
+        released = await self._change_and_give(deleted, rule, target)
         rows = await self._all(
             f"SELECT {EPISODE} FROM episodes WHERE ended_at IS NULL AND id = ANY($1::bigint[]) ORDER BY id",  # noqa: S608
             [episode for (episode,) in released],

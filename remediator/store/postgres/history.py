@@ -12,8 +12,11 @@ from remediator.model.run import Book, Event, EventKind
 from remediator.model.time import Timestamp
 from remediator.store.chain import line_of, link_hash
 from remediator.store.columns import read_events
-from remediator.store.postgres.rows import Link, Rows
+from remediator.store.postgres.rows import Rows
+from remediator.store.postgres.session import Session
 from remediator.store.protocol import StoredEvent
+
+EVENTS, EVENT_TYPES = "events (seq, run, line, hash)", "bigint, text, text, text"
 
 _encode = msgspec.json.encode
 _control_decoder = msgspec.json.Decoder(Control)
@@ -22,19 +25,22 @@ _control_decoder = msgspec.json.Decoder(Control)
 class HistoryRows(Rows):
     """What people laid, which rules there were, and what has happened."""
 
-    def __init__(self, connection: Link, head: tuple[int, str] | None = None) -> None:
-        super().__init__(connection)
-        self.head_now = (
-            head  # number and hash of the newest event, which this transaction has locked; None where it only reads
-        )
+    def __init__(self, session: Session, head: tuple[int, str] | None = None) -> None:
+        super().__init__(session)
+        self.head_now = head  # number and hash of the newest event, under lock; None where nothing is written
+        self._laid: list[Control] | None = None  # what is laid on anything that is open, once it was read
 
     async def controls(self, now: Timestamp, run: str | None = None) -> Sequence[Control]:
-        rows = await self._all(
-            "SELECT body FROM controls WHERE lifted_at IS NULL AND (until IS NULL OR until > $1) "
-            "AND (run IS NULL OR run = $2) ORDER BY id",
-            now, run,
-        )  # fmt: skip
-        return [_control_decoder.decode(body) for (body,) in rows]
+        # Nobody else can lay one while this transaction decides, and it asks for every run: they are read once.
+        if self._laid is None:
+            rows = await self._all(
+                "SELECT body FROM controls WHERE lifted_at IS NULL AND (until IS NULL OR until > $1) "
+                "AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.id = controls.run AND ended_at IS NOT NULL) "
+                "ORDER BY id",
+                now,
+            )
+            self._laid = [_control_decoder.decode(body) for (body,) in rows]
+        return [each for each in self._laid if each.run in {None, run} and (each.until is None or each.until > now)]
 
     async def cancelled(self, runs: Collection[str]) -> Sequence[str]:
         rows = await self._all(
@@ -45,7 +51,7 @@ class HistoryRows(Rows):
         return [run for (run,) in rows]
 
     async def lay(self, control: Control) -> None:
-        self.stirred = True
+        self.stirred, self._laid = True, None
         self.ordered = self.ordered or control.run is not None
         await self._change(
             "INSERT INTO controls (id, kind, run, rule, book, until, lifted_at, body) "
@@ -55,7 +61,7 @@ class HistoryRows(Rows):
         )  # fmt: skip
 
     async def alter(self, control: Control) -> None:
-        self.stirred = True
+        self.stirred, self._laid = True, None
         await self._change(
             "UPDATE controls SET until = $1, lifted_at = $2, body = $3 WHERE id = $4",
             control.until, control.lifted_at, _encode(control).decode(), control.id,
@@ -82,8 +88,10 @@ class HistoryRows(Rows):
         return None if row is None else msgspec.json.decode(row[0], type=dict[str, Any])
 
     async def append(self, events: Sequence[Event]) -> None:
-        if not events:
-            return
+        await self._insert(EVENTS, EVENT_TYPES, self.chained(events))
+
+    def chained(self, events: Sequence[Event]) -> list[tuple[Any, ...]]:
+        """Give the rows of new lines, each with its place in the chain, which then ends with them."""
         if self.head_now is None:
             raise RuntimeError("a script that was only to read has written")
         seq, hash_ = self.head_now
@@ -92,8 +100,8 @@ class HistoryRows(Rows):
             line = line_of(event)
             seq, hash_ = seq + 1, link_hash(hash_, line)
             rows.append((seq, event.run, line, hash_))
-        await self._insert("events (seq, run, line, hash)", "bigint, text, text, text", rows)
         self.head_now = (seq, hash_)
+        return rows
 
     async def events(self, after: int, limit: int, run: str | None = None) -> Sequence[StoredEvent]:
         rows = await self._all(

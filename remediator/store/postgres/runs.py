@@ -15,7 +15,8 @@ from remediator.model.story import Story, stand_in
 from remediator.model.time import Timestamp
 from remediator.store.columns import EPISODE, FIXED, RUN_COLUMNS, read_episode, read_run, run_row
 from remediator.store.postgres.books import BookRows
-from remediator.store.postgres.history import HistoryRows
+from remediator.store.postgres.history import EVENT_TYPES, EVENTS, HistoryRows
+from remediator.store.postgres.rows import inserting
 from remediator.store.protocol import REPORT_TIMER, OpenRun, RunFilter, Watch
 
 _RUN = "body, due_at, fence"
@@ -42,6 +43,9 @@ _EARLIEST = [
 _EARLIEST.append(f"(SELECT min(due_at) FROM timers WHERE name != '{REPORT_TIMER}')")  # noqa: S608
 _NEXT_DUE = f"SELECT least({', '.join(_EARLIEST)})"
 
+_STEPS, _STEP_TYPES = "steps (run, rung, phase, position, item, body)", "text, integer, text, integer, integer, text"
+_STEP_AGAIN = "ON CONFLICT (run, rung, phase, position, item) DO UPDATE SET body = excluded.body"
+
 _encode = msgspec.json.encode
 _step_decoder = msgspec.json.Decoder(Step)
 
@@ -52,13 +56,21 @@ class RunRows(BookRows, HistoryRows):
     # -- runs --
 
     async def open_run(self, rule: str, target: str, *, drill: bool = False) -> OpenRun | None:
-        row = await self._one(
-            "SELECT id, admitted_at IS NOT NULL OR body::json ->> 'ending' IS NOT NULL FROM runs "
-            "WHERE rule = $1 AND target = $2 AND (book = 'drill') = $3 AND ended_at IS NULL "
-            "AND origin NOT IN ('revert', 'notice')",
-            rule, target, drill,
+        found = await self._open_runs([(rule, target)], drill=drill)
+        return found[0] if found else None
+
+    async def open_runs(self, pairs: Collection[tuple[str, str]]) -> Sequence[OpenRun]:
+        return await self._open_runs(pairs, drill=False)
+
+    async def _open_runs(self, pairs: Collection[tuple[str, str]], *, drill: bool) -> list[OpenRun]:
+        rows = await self._all(
+            "SELECT found.* FROM unnest($1::text[], $2::text[]) AS wanted (of, at), LATERAL (SELECT id, rule, target, "
+            "admitted_at IS NOT NULL OR body::json ->> 'ending' IS NOT NULL FROM runs WHERE rule = wanted.of "
+            "AND target = wanted.at AND (book = 'drill') = $3 AND target IS NOT NULL AND ended_at IS NULL "
+            "AND origin NOT IN ('revert', 'notice') LIMIT 1) AS found",
+            [rule for rule, _ in pairs], [target for _, target in pairs], drill,
         )  # fmt: skip
-        return None if row is None else OpenRun(id=row[0], rule=rule, target=target, begun=row[1])
+        return [OpenRun(*row) for row in rows]
 
     async def runs_of(self, episodes: Collection[int]) -> Sequence[Run]:
         rows = await self._all(
@@ -98,37 +110,44 @@ class RunRows(BookRows, HistoryRows):
         return await self._decided_episodes("decisions.run = $1", run)
 
     async def add(self, stories: Sequence[Story], worker: str | None = None) -> None:
-        self.stirred = self.stirred or (worker is None and bool(stories))
+        if not stories:
+            return
+        self.stirred = self.stirred or worker is None
         rows = [run_row(story.run, worker, story.run.due_at) for story in stories]
-        await self._insert(f"runs ({', '.join(RUN_COLUMNS)})", _INSERT_TYPES, rows)
-        await self._save_steps(stories)
-        await self.append([event for story in stories for event in story.events])
+        insert, values = inserting(f"runs ({', '.join(RUN_COLUMNS)})", _INSERT_TYPES, rows)
+        await self._write_with_history(insert, values, stories)
 
     async def save(self, story: Story, worker: str, keep: Timestamp | None) -> None:
         run = story.run
         row = run_row(run, None if keep is None else worker, run.due_at if keep is None else keep)
-        if await self._change(_UPDATE_RUN, *row[FIXED:], run.id, run.fence, worker) != 1:
+        if not await self._write_with_history(_UPDATE_RUN, [*row[FIXED:], run.id, run.fence, worker], [story]):
             raise StaleLease(f"run {run.id} has passed to another worker")
-        await self._save_steps([story])
-        await self.append(story.events)
 
-    async def _save_steps(self, stories: Sequence[Story]) -> None:
+    async def _write_with_history(self, write: str, values: Sequence[Any], stories: Sequence[Story]) -> int:
+        """Write runs, their steps and what is told of them by one statement; gives how many runs that were."""
         for story in stories:
             for rung, phase, position, item in story.touched - {step.key for step in story.steps}:
                 await self._change(
                     "DELETE FROM steps WHERE run = $1 AND rung = $2 AND phase = $3 AND position = $4 AND item = $5",
                     story.run.id, rung, phase, position, item,
                 )  # fmt: skip
-        rows = [
+        steps = [
             (story.run.id, step.rung, step.phase, step.position, step.item, _encode(step).decode())
             for story in stories
             for step in story.steps
             if step.key in story.touched
         ]
-        await self._insert(
-            "steps (run, rung, phase, position, item, body)", "text, integer, text, integer, integer, text", rows,
-            "ON CONFLICT (run, rung, phase, position, item) DO UPDATE SET body = excluded.body",
-        )  # fmt: skip
+        parts, given = [f"written AS ({write} RETURNING 1)"], list(values)
+        events = self.chained([event for story in stories for event in story.events])
+        for into, types, rows, then in (
+            (_STEPS, _STEP_TYPES, steps, _STEP_AGAIN), (EVENTS, EVENT_TYPES, events, ""),
+        ):  # fmt: skip
+            if rows:
+                insert, columns = inserting(into, types, rows, then, after=len(given))
+                parts.append(f"part{len(parts)} AS ({insert})")
+                given += columns
+        (row,) = await self._change_and_give(f"WITH {', '.join(parts)} SELECT count(*) FROM written", *given)  # noqa: S608
+        return int(row[0])
 
     async def mark_healed(self, run: Run) -> None:
         await self._change("UPDATE runs SET body = $1 WHERE id = $2", _encode(run).decode(), run.id)
@@ -189,19 +208,21 @@ class RunRows(BookRows, HistoryRows):
         )  # fmt: skip
 
     async def wake_waiting(self, closed: Run, place_free: bool, now: Timestamp) -> int:
+        waits = "worker IS NULL AND ended_at IS NULL AND state = 'waiting'"
+        concerned = [
+            f"SELECT id FROM runs WHERE {waits} AND reason = 'busy' AND rule = $2 AND id != $3",  # noqa: S608
+            f"SELECT id FROM runs WHERE {waits} AND reason = 'lock' AND $4",  # noqa: S608
+        ]
+        if place_free:  # whether the place is one of theirs too, each sees by its own books
+            concerned += [
+                f"(SELECT id FROM runs WHERE {waits} AND reason = 'max_running' AND book = '{book}' "  # noqa: S608
+                "AND (due_at IS NULL OR due_at > $1) ORDER BY priority, id LIMIT 1)"
+                for book in Book
+            ]
         woken = await self._change(
-            "UPDATE runs SET due_at = $1 WHERE ended_at IS NULL AND state = 'waiting' AND worker IS NULL AND ("
-            "(reason = 'busy' AND rule = $2 AND id != $3) OR (reason = 'lock' AND $4))",
+            f"UPDATE runs SET due_at = $1 WHERE id IN ({' UNION ALL '.join(concerned)})",  # noqa: S608
             now, closed.rule, closed.id, closed.lock is not None,
         )  # fmt: skip
-        if place_free:  # whether the place is one of theirs too, each sees by its own books
-            first = " UNION ALL ".join(
-                "(SELECT id FROM runs WHERE worker IS NULL AND ended_at IS NULL AND state = 'waiting' "  # noqa: S608
-                f"AND reason = 'max_running' AND book = '{book}' AND (due_at IS NULL OR due_at > $1) "
-                "ORDER BY priority, id LIMIT 1)"
-                for book in Book
-            )
-            woken += await self._change(f"UPDATE runs SET due_at = $1 WHERE id IN ({first})", now)  # noqa: S608
         self.stirred = self.stirred or woken > 0
         return woken
 

@@ -18,6 +18,7 @@ import asyncpg
 from remediator.errors import StoreError
 from remediator.model.time import Seconds, Timestamp
 from remediator.store.postgres.connecting import Address, newest, out_of_order, refused, trouble
+from remediator.store.postgres.session import Session, is_pooled
 from remediator.store.postgres.transaction import PostgresTransaction
 from remediator.store.protocol import Script
 
@@ -34,9 +35,11 @@ _CHANNEL = "remediator"
 _ORDER, _WORK = "order", "work"
 _LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 # The server itself ends a transaction whose daemon was frozen or cut off, so that its lock holds nobody up for long.
+# Every question walks an index: the planner, which may know nothing yet of tables that fill fast, is not to think otherwise.
 _BEGIN = (
     "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '3s'; SET LOCAL lock_timeout = '8s'; "
-    "SET LOCAL statement_timeout = '10s'"
+    "SET LOCAL statement_timeout = '10s'; SET LOCAL jit = off; SET LOCAL enable_seqscan = off; "
+    "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 )
 # The clock is read when the lock is held.
 _TAKE_HEAD = """
@@ -88,7 +91,8 @@ class PostgresStore:
         self._tell_time = tell_time  # is told the database's time, whenever we hear of it
         self._batches = 0
         self._seen: tuple[int, str] | None = None  # the newest line of history that is known to be kept
-        self._writing: asyncpg.Connection[asyncpg.Record] | None = None
+        self._writing: Session | None = None
+        self._prepares = True  # until a pooler is found to stand between
         self._jobs: deque[_Job] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
@@ -115,7 +119,7 @@ class PostgresStore:
                     self._readers.acquire() as connection,
                     connection.transaction(isolation="repeatable_read", readonly=True),
                 ):
-                    return await script(PostgresTransaction(connection))
+                    return await script(PostgresTransaction(Session(connection, prepares=False)))
         except _LOST as error:
             raise StoreError(f"the database can't be read at the moment: {self.place}: {trouble(error)}") from error
 
@@ -186,7 +190,8 @@ class PostgresStore:
                     job.fail(error)
                 return
             except _LOST as error:
-                if out_of_order(error) and left > 1:
+                self._prepares = self._prepares and not is_pooled(error)
+                if (out_of_order(error) or is_pooled(error)) and left > 1:
                     continue
                 self.failing = f"the database can't be written at the moment: {self.place}: {trouble(error)}"
                 for job in batch:
@@ -203,17 +208,17 @@ class PostgresStore:
         sound = False
         try:
             async with asyncio.timeout(_WHOLE):
-                connection = await self._connected()
-                transaction = await self._begin(connection, name)
+                session = await self._connected()
+                transaction = await self._begin(session, name)
                 values = [await _run(job, transaction) for job in batch]
                 if not transaction.wrote:  # nothing to keep, and no disk to wait for
-                    await connection.execute("ROLLBACK")
+                    await session.connection.execute("ROLLBACK")
                     sound = True
                     return values
                 told = f"{self._daemon} {_ORDER if transaction.ordered else _WORK}"
                 head = transaction.head_now or (0, "")
-                await connection.fetch(_LEAVE_HEAD, *head, transaction.stirred, _CHANNEL, told)
-            if not await self._commit(connection):
+                await session.ask(_LEAVE_HEAD, *head, transaction.stirred, _CHANNEL, told)
+            if not await self._commit(session):
                 raise StoreError(f"the database did not keep a transaction that was to be committed: {self.place}")
             sound = True
             self._seen = transaction.head_now
@@ -227,18 +232,19 @@ class PostgresStore:
             if not sound:
                 self._drop()
 
-    async def _connected(self) -> asyncpg.Connection[asyncpg.Record]:
+    async def _connected(self) -> Session:
         if self.broken:
             raise StoreError(self.broken)
-        if self._writing is None or self._writing.is_closed():
-            self._writing = await self._address.connect()
+        if self._writing is None or self._writing.connection.is_closed():
+            connection = await self._address.connect()
+            self._writing = Session(connection, prepares=self._prepares)
             if self._seen is not None:
                 await self._look_back(self._writing, self._seen)
         return self._writing
 
-    async def _look_back(self, connection: asyncpg.Connection[asyncpg.Record], seen: tuple[int, str]) -> None:
+    async def _look_back(self, session: Session, seen: tuple[int, str]) -> None:
         """See that the database still has what it has kept for us: it may have been restored, or have failed over."""
-        seq, base, there = await connection.fetchrow(_SEEN, seen[0])
+        seq, base, there = (await session.ask(_SEEN, seen[0]))[0]
         if seq < seen[0] or (there != seen[1] and base < seen[0]):
             self.broken = (
                 f"the database {self.place} has lost history: event {seen[0]} is not there as it was kept, so that limits "
@@ -246,22 +252,22 @@ class PostgresStore:
             )
             raise StoreError(self.broken)
 
-    async def _begin(self, connection: asyncpg.Connection[asyncpg.Record], name: str) -> PostgresTransaction:
-        await connection.execute(_BEGIN)
-        seq, hash_, now, needs = await connection.fetchrow(_TAKE_HEAD, self._daemon, name)
+    async def _begin(self, session: Session, name: str) -> PostgresTransaction:
+        await session.connection.execute(_BEGIN)
+        seq, hash_, now, needs = (await session.ask(_TAKE_HEAD, self._daemon, name))[0]
         if needs > newest():
             words = f"a newer version has changed the schema of {self.place}"
             self.broken = f"{words}: this one can't work with it, upgrade Remediator"
             raise StoreError(self.broken)
         self._tell_time(now)
-        return PostgresTransaction(connection, (seq, hash_))
+        return PostgresTransaction(session, (seq, hash_))
 
-    async def _commit(self, connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+    async def _commit(self, session: Session) -> bool:
         """Commit, and tell whether it was kept: where the answer was lost, the database is asked. Raises _LOST."""
         name = f"{self._daemon}:{self._batches}"
         try:
             async with asyncio.timeout(_WHOLE):
-                return bool(await connection.execute("COMMIT") == "COMMIT")
+                return bool(await session.connection.execute("COMMIT") == "COMMIT")
         except _LOST as error:
             if out_of_order(error) or refused(error):
                 raise  # it has said itself that nothing was kept
@@ -295,13 +301,13 @@ class PostgresStore:
         if self._writing is not None:
             try:
                 async with asyncio.timeout(_LEAVING):
-                    await self._writing.execute("ROLLBACK")
+                    await self._writing.connection.execute("ROLLBACK")
             except _LOST:
                 self._drop()
 
     def _drop(self) -> None:
         if self._writing is not None:
-            self._writing.terminate()
+            self._writing.connection.terminate()
             self._writing = None
 
 

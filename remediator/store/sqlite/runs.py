@@ -48,6 +48,10 @@ class RunRows(BookRows, HistoryRows):
         )  # fmt: skip
         return None if row is None else OpenRun(id=row[0], rule=rule, target=target, begun=bool(row[1]))
 
+    async def open_runs(self, pairs: Collection[tuple[str, str]]) -> Sequence[OpenRun]:
+        found = [await self.open_run(rule, target) for rule, target in pairs]
+        return [each for each in found if each is not None]
+
     async def runs_of(self, episodes: Collection[int]) -> Sequence[Run]:
         rows = self._all(
             "WITH theirs (run) AS (SELECT DISTINCT run FROM decisions WHERE episode IN "
