@@ -21,6 +21,7 @@ from remediator.actions.catalog import Catalog, load_catalog
 from remediator.config import LoadedConfig, load_config, settings
 from remediator.engine import Engine, SystemClock
 from remediator.engine.noticing import Notice
+from remediator.engine.replicas import TELL_EVERY, Replicas
 from remediator.engine.starting import start
 from remediator.errors import ConfigurationError, InvalidRules, StoreError
 from remediator.log import configure_log
@@ -74,6 +75,7 @@ class Daemon:
         self._trouble: str | None = "starting"
         self.store: Store
         self.engine: Engine
+        self.replicas: Replicas
         self.webhook: Webhook
 
     async def serve(self) -> int:
@@ -97,6 +99,8 @@ class Daemon:
         await start(self.engine, self._event(EventKind.DAEMON_STARTED), seat.before)
         seat.sit(self.engine.desk.worker)
         await self.engine.adopt(rules.rules, standing_of(self.loaded, self.catalog), settings(self.loaded))
+        self.replicas = Replicas(self.engine)
+        await self.replicas.tell()
         self._note_rules(rules)
         config = self.loaded.config
         self.webhook = Webhook(
@@ -120,6 +124,7 @@ class Daemon:
         scheduler = AsyncIOScheduler(timezone="UTC")
         scheduler.add_job(self._prune, "interval", hours=6)
         scheduler.add_job(self._renew_credential, "interval", seconds=5)
+        scheduler.add_job(self._tell_replicas, "interval", seconds=TELL_EVERY)
         scheduler.add_job(self._tell_report, "interval", seconds=15, misfire_grace_time=None)
         scheduler.start()
         tasks = [
@@ -313,6 +318,12 @@ class Daemon:
                 gone = await self.store.transact(lambda tx: tx.prune(**before))
         except StoreError as error:
             _log.error("old records could not be pruned", error=str(error))
+
+    async def _tell_replicas(self) -> None:
+        try:
+            await self.replicas.tell()
+        except StoreError as error:
+            _log.error("the other replicas can't be told of this one", error=str(error))
 
     async def _tell_report(self) -> None:
         try:

@@ -38,6 +38,10 @@ RULES_RELOAD_TIMESTAMP = Gauge(
 )
 PAUSED = Gauge("remediator_paused", "Pauses in force.", registry=REGISTRY)
 OUTBOX = Gauge("remediator_outbox_messages", "Notifications that could not be sent, and are kept.", registry=REGISTRY)
+REPLICAS = Gauge("remediator_replicas", "Daemons over this store that were heard of lately.", registry=REGISTRY)
+REPLICAS_WITH_OTHER_RULES = Gauge(
+    "remediator_replicas_with_other_rules", "Of these, how many decide by other rules than this one.", registry=REGISTRY
+)
 STORE_UP = Gauge("remediator_store_up", "1 if the store takes writes.", registry=REGISTRY)
 LAST_NOTIFICATION = Gauge(
     "remediator_last_notification_timestamp_seconds", "When the last notification came.", registry=REGISTRY

@@ -28,6 +28,7 @@ _COMMANDS = {
     "resume": "controls",
     "mode": "controls",
     "controls": "controls",
+    "replicas": "replicas",
     "token": "people",
     "report": "report",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from remediator.actions.catalog import Catalog
@@ -40,6 +41,12 @@ class Desk:
         self._own.update(rule.hash for rule in rules.rules)
         self.rules, self.index, self.settings = rules, Index(rules.rules), settings
         self.standing = replace(standing, worker=self.worker)
+
+    @property
+    def rules_hash(self) -> str:
+        """Give a hash over all rules in force: two daemons with the same one decide alike."""
+        lines = sorted(f"{rule.name} {rule.hash}\n" for rule in self.rules.rules)
+        return sha256("".join(lines).encode()).hexdigest()[:16]
 
     def in_force(self, run: Run) -> bool:
         """Tell whether the rule that a run was proposed by is the one in force."""

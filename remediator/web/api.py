@@ -12,6 +12,7 @@ from remediator.document import nearest
 from remediator.engine import Engine, controls
 from remediator.engine.approving import approvals
 from remediator.engine.occasions import NotProposed, Occasion
+from remediator.engine.replicas import HEARD
 from remediator.errors import InvalidRules, MalformedBody, StoreError
 from remediator.forms.access import Access
 from remediator.model.alert import Episode
@@ -19,7 +20,7 @@ from remediator.model.control import Control, ControlKind
 from remediator.model.identity import new_id
 from remediator.model.run import Mode, Origin, State
 from remediator.model.story import Story
-from remediator.model.time import Seconds, Timestamp, parse_duration
+from remediator.model.time import Timestamp
 from remediator.receive import Limits, decode
 from remediator.review.explain import Asked, explain
 from remediator.review.morning import NIGHT, read_report
@@ -27,11 +28,13 @@ from remediator.review.wording import as_markdown, as_text
 from remediator.rules.compile import NOTICE_RULES
 from remediator.store.protocol import RunFilter, Transaction
 from remediator.web.access import PERSON, Handler, Person, Role, by_role, failure
+from remediator.web.asked import BadRequest, read_document, read_span, read_state, read_text, read_whole
 from remediator.web.shapes import (
     alert_shape,
     approval_shape,
     control_shape,
     event_shape,
+    replica_shape,
     rule_shape,
     run_shape,
     veiled_run,
@@ -39,12 +42,6 @@ from remediator.web.shapes import (
 )
 
 _PAGE = 100
-_LARGEST_PAGE = 1000
-_LONGEST_TEXT = 10_000  # characters of a reason, a name, a target
-
-
-class _Bad(Exception):
-    """The request can't be understood."""
 
 
 class _Missing(Exception):
@@ -75,12 +72,12 @@ class Api:
 
     async def runs(self, request: web.Request) -> web.Response:
         """List runs, newest first, with `next` where there are more."""
-        limit = _whole(request, "limit", _PAGE)
+        limit = read_whole(request, "limit", _PAGE)
         since = request.query.get("since")
         which = RunFilter(
-            state=_state(request.query.get("state")),
+            state=read_state(request.query.get("state")),
             rule=request.query.get("rule"),
-            since=None if since is None else self.engine.clock.now() - _span(since),
+            since=None if since is None else self.engine.clock.now() - read_span(since),
             before=request.query.get("before"),
             limit=limit,
             notices=request.query.get("rule") in NOTICE_RULES,
@@ -123,7 +120,7 @@ class Api:
     async def alerts(self, request: web.Request) -> web.Response:
         """List the alerts that fire, of one name or all."""
         name = request.query.get("alertname")
-        limit, after = _whole(request, "limit", _PAGE), _whole(request, "after", 0, 0)
+        limit, after = read_whole(request, "limit", _PAGE), read_whole(request, "after", 0, 0)
         episodes = await self.engine.store.view(lambda tx: tx.firing(name))
         page = [episode for episode in episodes if episode.id > after][:limit]
         return _json(
@@ -134,9 +131,15 @@ class Api:
         """List the rules in force."""
         return _json({"rules": [rule_shape(rule) for rule in self.engine.desk.rules.rules]})
 
+    async def replicas(self, request: web.Request) -> web.Response:
+        """List the daemons over this store that were heard of lately."""
+        since, rules = self.engine.clock.now() - HEARD, self.engine.desk.rules_hash
+        found = await self.engine.store.view(lambda tx: tx.replicas(since))
+        return _json({"replicas": [replica_shape(each, rules) for each in found]})
+
     async def events(self, request: web.Request) -> web.Response:
         """Read history in order."""
-        limit, after = _whole(request, "limit", _PAGE), _whole(request, "after", 0, 0)
+        limit, after = read_whole(request, "limit", _PAGE), read_whole(request, "after", 0, 0)
         run = request.query.get("run")
         found = await self.engine.store.view(lambda tx: tx.events(after, limit, run))
         if request[PERSON].role.may(Role.OPERATOR):
@@ -166,23 +169,23 @@ class Api:
 
     async def lay(self, request: web.Request) -> web.Response:
         """Pause, or lay a mode: `{kind: pause or mode, mode, reason, rule, target, for}`; resume: `kind: resume`."""
-        asked = await _document(request)
-        author, reason = _author(request, _text(asked, "author")), _text(asked, "reason") or ""
-        rule, target, span = _text(asked, "rule"), _text(asked, "target"), _text(asked, "for")
+        asked = await read_document(request)
+        author, reason = _author(request, read_text(asked, "author")), read_text(asked, "reason") or ""
+        rule, target, span = read_text(asked, "rule"), read_text(asked, "target"), read_text(asked, "for")
         kind = asked.get("kind")
         if kind == "resume":
             lifted = await controls.resume(self.engine, author, reason, rule=rule, target=target)
             return _json({"lifted": [control_shape(each) for each in lifted]})
         if kind not in ("pause", "mode"):
-            raise _Bad("kind is pause, mode or resume")
+            raise BadRequest("kind is pause, mode or resume")
         if not reason:
-            raise _Bad(f"a {kind} needs a reason, for whoever finds it")
-        seconds = None if span is None else _span(span)
+            raise BadRequest(f"a {kind} needs a reason, for whoever finds it")
+        seconds = None if span is None else read_span(span)
         if kind == "pause":
             control = await controls.pause(self.engine, author, reason, rule=rule, target=target, span=seconds)
             return _json({**control_shape(control), **self._doubt(rule)})
         if asked.get("mode") not in list(Mode):
-            raise _Bad(f"mode is one of {', '.join(Mode)}")
+            raise BadRequest(f"mode is one of {', '.join(Mode)}")
         now = self.engine.clock.now()
         control = Control(
             id=new_id(now), kind=ControlKind.MODE, laid_at=now, author=author, reason=reason, rule=rule, target=target,
@@ -207,15 +210,15 @@ class Api:
 
     async def propose(self, request: web.Request) -> web.Response:
         """Propose a run by hand: `{rule, labels, reason}`, and `drill: true` for a drill, which needs no reason."""
-        asked = await _document(request)
-        name, drill = _text(asked, "rule"), asked.get("drill", False)
-        author, reason = _author(request, _text(asked, "author")), _text(asked, "reason")
+        asked = await read_document(request)
+        name, drill = read_text(asked, "rule"), asked.get("drill", False)
+        author, reason = _author(request, read_text(asked, "author")), read_text(asked, "reason")
         if name is None:
-            raise _Bad("`rule` says which rule is to run")
+            raise BadRequest("`rule` says which rule is to run")
         if not isinstance(drill, bool):
-            raise _Bad("drill is true or false")
+            raise BadRequest("drill is true or false")
         if not reason and not drill:
-            raise _Bad("a run by hand needs a reason, for whoever reads of it")
+            raise BadRequest("a run by hand needs a reason, for whoever reads of it")
         if name not in self.engine.desk.rules.by_name:
             raise _Missing(f"there is no rule `{name}` in force{nearest(name, self.engine.desk.rules.by_name)}")
         given = self._labels(asked.get("labels", {}))
@@ -225,42 +228,42 @@ class Api:
     def _labels(self, given: Any) -> Mapping[str, str]:
         """Take labels as those of an alert: what an alert could not have, nobody gives by hand."""
         if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
-            raise _Bad("labels is a mapping of names to texts")
+            raise BadRequest("labels is a mapping of names to texts")
         body = msgspec.json.encode({"alerts": [{"status": "firing", "labels": given}]})
         return decode(body, self.engine.clock.now(), Limits()).alerts[0].labels
 
     async def approve(self, request: web.Request) -> web.Response:
         """Approve one plan of a run: `{plan_hash, reason}`. By whom is what the token proves, whatever the body says."""
-        asked = await _document(request)
-        run_id, plan_hash = request.match_info["id"], _text(asked, "plan_hash")
+        asked = await read_document(request)
+        run_id, plan_hash = request.match_info["id"], read_text(asked, "plan_hash")
         if not plan_hash:
-            raise _Bad("an approval is for one plan: give its `plan_hash`, as the run shows it")
-        await controls.approve(self.engine, run_id, plan_hash, request[PERSON].name, _text(asked, "reason") or "")
+            raise BadRequest("an approval is for one plan: give its `plan_hash`, as the run shows it")
+        await controls.approve(self.engine, run_id, plan_hash, request[PERSON].name, read_text(asked, "reason") or "")
         return await self._one(run_id, request)
 
     async def reject(self, request: web.Request) -> web.Response:
         """Say no to what a run asks for: `{reason}`. By whom is what the token proves."""
-        asked = await _document(request)
-        run_id, reason = request.match_info["id"], _text(asked, "reason")
+        asked = await read_document(request)
+        run_id, reason = request.match_info["id"], read_text(asked, "reason")
         if not reason:
-            raise _Bad("a rejection needs a reason, for whoever reads of it")
+            raise BadRequest("a rejection needs a reason, for whoever reads of it")
         await controls.reject(self.engine, run_id, request[PERSON].name, reason)
         return await self._one(run_id, request)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel a run: `{reason}`."""
-        asked, run_id = await _document(request), request.match_info["id"]
-        author = _author(request, _text(asked, "author"))
-        await controls.cancel(self.engine, run_id, author, _text(asked, "reason") or "")
+        asked, run_id = await read_document(request), request.match_info["id"]
+        author = _author(request, read_text(asked, "author"))
+        await controls.cancel(self.engine, run_id, author, read_text(asked, "reason") or "")
         return await self._one(run_id, request)
 
     async def resolve(self, request: web.Request) -> web.Response:
         """Settle an unknown run: `{as: succeeded or failed, reason}`."""
-        asked, run_id = await _document(request), request.match_info["id"]
+        asked, run_id = await read_document(request), request.match_info["id"]
         if asked.get("as") not in ("succeeded", "failed"):
-            raise _Bad("`as` says what became of it: succeeded or failed")
-        author, outcome = _author(request, _text(asked, "author")), State(asked["as"])
-        await controls.resolve(self.engine, run_id, outcome, author, _text(asked, "reason") or "")
+            raise BadRequest("`as` says what became of it: succeeded or failed")
+        author, outcome = _author(request, read_text(asked, "author")), State(asked["as"])
+        await controls.resolve(self.engine, run_id, outcome, author, read_text(asked, "reason") or "")
         return await self._one(run_id, request)
 
     async def explain(self, request: web.Request) -> web.Response:
@@ -281,8 +284,8 @@ class Api:
         """Report on what has happened since then: `since` (24h), `format` json, text or markdown."""
         since, form, now = request.query.get("since"), request.query.get("format", "json"), self.engine.clock.now()
         if form not in ("json", "text", "markdown"):
-            raise _Bad("format is json, text or markdown")
-        report = await read_report(self.engine, now - (NIGHT if since is None else _span(since)), now)
+            raise BadRequest("format is json, text or markdown")
+        report = await read_report(self.engine, now - (NIGHT if since is None else read_span(since)), now)
         if form == "json":
             return _json(report)
         if form == "text":
@@ -310,6 +313,7 @@ def api_app(engine: Engine, token: str, access: Callable[[], Access]) -> web.App
             web.post("/runs/{id}/reject", api.reject),
             web.get("/alerts", api.alerts),
             web.get("/rules", api.rules),
+            web.get("/replicas", api.replicas),
             web.get("/events", api.events),
             web.get("/controls", api.list_controls),
             web.post("/controls", api.lay),
@@ -331,7 +335,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return failure(404, "not_found", f"there is no run {error.args[0]!r}")
     except _Missing as error:
         return failure(404, "not_found", str(error))
-    except (_Bad, MalformedBody) as error:
+    except (BadRequest, MalformedBody) as error:
         return failure(400, "bad_request", str(error))
     except (controls.Impossible, InvalidRules) as error:
         return failure(409, "impossible", str(error))
@@ -345,50 +349,7 @@ def _json(document: Any, status: int = 200) -> web.Response:
     return web.Response(status=status, body=msgspec.json.encode(document), content_type="application/json")
 
 
-async def _document(request: web.Request) -> Mapping[str, Any]:
-    try:
-        document = msgspec.json.decode(await request.read() or b"{}")
-    except msgspec.DecodeError as error:
-        raise _Bad(f"the body is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise _Bad("the body is not a JSON object")
-    return document
-
-
-def _text(document: Mapping[str, Any], key: str) -> str | None:
-    value = document.get(key)
-    if value is not None and not isinstance(value, str):
-        raise _Bad(f"{key} is not a text")
-    if value is not None and ("\0" in value or len(value) > _LONGEST_TEXT):
-        raise _Bad(f"{key} holds a NUL, or is longer than {_LONGEST_TEXT} characters")
-    return value
-
-
 def _author(request: web.Request, named: str | None) -> str:
     """Say in whose name an order is given; only the holder of the local token may name another."""
     person = request[PERSON]
     return named if person.local and named else person.name
-
-
-def _guarded(read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except ValueError as error:
-        raise _Bad(str(error)) from None
-
-
-def _whole(request: web.Request, key: str, default: int, least: int = 1) -> int:
-    value: int = _guarded(lambda: int(request.query.get(key, default)))
-    if not least <= value < 2**63:
-        raise _Bad(f"{key} is not a number from {least} on")
-    return min(value, _LARGEST_PAGE) if key == "limit" else value
-
-
-def _span(text: str) -> Seconds:
-    span: Seconds = _guarded(lambda: parse_duration(text))
-    return span
-
-
-def _state(text: str | None) -> State | None:
-    state: State | None = _guarded(lambda: None if text is None else State(text))
-    return state

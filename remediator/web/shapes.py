@@ -14,7 +14,7 @@ from remediator.model.story import Story
 from remediator.model.time import Timestamp, format_rfc3339
 from remediator.rules.rule import Approval, Rule
 from remediator.rules.windows import Modes
-from remediator.store.protocol import StoredEvent
+from remediator.store.protocol import Replica, StoredEvent
 
 _ORDER = {phase: number for number, phase in enumerate(Phase)}
 
@@ -120,6 +120,16 @@ def alert_shape(episode: Episode) -> dict[str, Any]:
         "starts_at": instant(episode.starts_at),
         "first_seen": instant(episode.first_seen),
         "ended_at": instant(episode.ended_at),
+    }
+
+
+def replica_shape(replica: Replica, rules: str) -> dict[str, Any]:
+    """Give one daemon; `same_rules` tells whether it decides by these rules."""
+    return {
+        **msgspec.to_builtins(replica),
+        "started_at": instant(replica.started_at),
+        "seen_at": instant(replica.seen_at),
+        "same_rules": replica.rules == rules,
     }
 
 
