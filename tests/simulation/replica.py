@@ -9,6 +9,7 @@ from contextvars import copy_context
 from random import Random
 from typing import Any, Protocol, TypeVar
 
+from asyncpg import IntegrityConstraintViolationError
 from simulation.acting import CATALOG, Act, Scripted
 from simulation.invariants import Watch
 from simulation.loop import PROCESS, Process, SimulationLoop
@@ -175,7 +176,7 @@ class Connection:
         try:
             value = world.store._run(script)
         except StoreError as error:
-            if isinstance(error.__cause__, sqlite3.IntegrityError):
+            if isinstance(error.__cause__, sqlite3.IntegrityError | IntegrityConstraintViolationError):
                 world.watch.broken("defect", f"a transaction can never be kept: {error}")
             raise
         world.watch.committed(told=told)

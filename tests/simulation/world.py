@@ -57,13 +57,13 @@ class Ended:
 class World:
     """Everything of one seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, store: Any = None) -> None:
         self.seed = seed
         self.draw = draws("world", seed)
         self.loop = SimulationLoop(START, seed)
         self.clock = VirtualClock(self.loop)
         self.book = _book_drawn(self.draw)
-        self.store = open_memory()
+        self.store = store or open_memory()
         self.faults = Faults(draws("faults", seed))
         self.trace: list[tuple[float, str, str]] = []
         self.watch = Watch(self.book, self.store._connection, self.clock.now, self.note)
@@ -284,6 +284,6 @@ def book_of(seed: int) -> Book:
     return _book_drawn(draws("world", seed))
 
 
-def run(seed: int) -> Ended:
-    """Run one seed."""
-    return World(seed).run()
+def run(seed: int, store: Any = None) -> Ended:
+    """Run one seed, over a store in memory unless another is lent."""
+    return World(seed, store).run()

@@ -163,10 +163,10 @@ class RunRows(BookRows, HistoryRows):
         # One short index scan for each priority, instead of a sort of all that is due.
         due = " UNION ALL ".join(
             f"(SELECT id, {order} AS part, due_at FROM runs WHERE priority = '{each}' AND due_at <= $1 "  # noqa: S608
-            "AND ended_at IS NULL ORDER BY due_at LIMIT $2)"
+            "AND ended_at IS NULL ORDER BY due_at, id LIMIT $2)"
             for order, each in enumerate(priorities)
         )
-        rows = await self._all(f"{due} ORDER BY part, due_at LIMIT $2", now, limit)
+        rows = await self._all(f"{due} ORDER BY part, due_at, id LIMIT $2", now, limit)
         ids = [row[0] for row in rows]
         if not ids:
             return []

@@ -317,7 +317,9 @@ async def _run(job: _Job, transaction: PostgresTransaction) -> Any:
         return await job.script(transaction)
     except _LOST as error:
         if refused(error):
-            raise _Own(job, StoreError(f"the store refused a write: {trouble(error)}")) from error
+            refusal = StoreError(f"the store refused a write: {trouble(error)}")
+            refusal.__cause__ = error
+            raise _Own(job, refusal) from error
         raise
     except Exception as error:
         raise _Own(job, error) from error
