@@ -16,7 +16,8 @@ GENESIS = "0" * 64
 class Link(msgspec.Struct, frozen=True):
     """One stored line: what `verify_chain` reads."""
 
-    seq: int
+    chain: str
+    number: int
     run: str | None
     line: str
     hash: str
@@ -52,21 +53,21 @@ def verify_chain(links: Iterable[Link], base: tuple[int, str], expected_head: st
 
     `expected_head` is a hash that was exported earlier: the chain must still contain it.
     """
-    seq, hash_ = base
+    number, hash_ = base
     found_head = expected_head in (None, hash_)
     problems: list[str] = []
     count = 0
     for link in links:
         count += 1
-        if link.seq != seq + 1:
-            problems.append(f"event {seq + 1} is missing: after {seq} comes {link.seq}")
+        if link.number != number + 1:
+            problems.append(f"event {number + 1} is missing: after {number} comes {link.number}")
         if link_hash(hash_, link.line) != link.hash:
             problems.append(
-                f"event {link.seq} does not follow from the one before it: it, or a line before it, was changed"
+                f"event {link.number} does not follow from the one before it: it, or a line before it, was changed"
             )
         elif read_line(link.line)[2] != link.run:
-            problems.append(f"event {link.seq} is filed under run {link.run}, which is not the run it speaks of")
-        seq, hash_ = link.seq, link.hash
+            problems.append(f"event {link.number} is filed under run {link.run}, which is not the run it speaks of")
+        number, hash_ = link.number, link.hash
         found_head = found_head or link.hash == expected_head
     if not found_head:
         problems.append(

@@ -101,7 +101,7 @@ def run_row(run: Run, worker: str | None, due_at: Timestamp | None) -> tuple[Any
 
 
 def read_events(rows: Sequence[Any]) -> Iterator[StoredEvent]:
-    """Make lines of history of their number, text and hash."""
-    for seq, line, hash_ in rows:
+    """Make lines of history of their number in all, their chain and number there, their text and hash."""
+    for seq, chain, number, line, hash_ in rows:
         at, kind, run, data = read_line(line)
-        yield StoredEvent(seq=seq, at=at, kind=kind, run=run, data=data, hash=hash_)
+        yield StoredEvent(seq=seq, chain=chain, number=number, at=at, kind=kind, run=run, data=data, hash=hash_)

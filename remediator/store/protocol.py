@@ -77,7 +77,9 @@ class Timer(msgspec.Struct, frozen=True):
 class StoredEvent(msgspec.Struct, frozen=True):
     """One line of history with its place in the chain."""
 
-    seq: int
+    seq: int  # grows over the whole store: `events` goes on from one
+    chain: str  # a replica's own
+    number: int  # within the chain: 1, 2, 3, …
     at: Timestamp
     kind: str
     run: str | None
@@ -273,7 +275,7 @@ class Transaction(Protocol):
         """Add lines to the history."""
 
     async def events(self, after: int, limit: int, run: str | None = None) -> Sequence[StoredEvent]:
-        """Read history in order, from after a number."""
+        """Read history in order, from after a `seq`."""
 
     async def events_since(self, kind: EventKind, since: Timestamp, limit: int) -> Sequence[StoredEvent]:
         """Read the newest lines of one kind since then, oldest first."""

@@ -233,7 +233,7 @@ class World:
                 self.watch.broken("P8", f"{self.watch.runs[run].name} is {state}, and the history says otherwise")
         if self.seed % 20 == 0:
             rows = connection.execute("SELECT seq, run, line, hash FROM events ORDER BY seq")
-            report = verify_chain((Link(*row) for row in rows), (0, GENESIS))
+            report = verify_chain((Link("local", *row) for row in rows), (0, GENESIS))
             if not report.ok:
                 self.watch.broken("P8", report.problems[0])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from remediator.errors import RemediatorError, StoreError, StoreForeign, StoreLocked
 from remediator.store.chain import GENESIS, ChainReport, Link, verify_chain
 from remediator.store.migrations import migrations
+from remediator.store.sqlite.history import CHAIN
 from remediator.store.sqlite.store import SqliteStore, connect
 
 APPLICATION_ID = 0x524D4454  # "RMDT" in the file's header: tells our files from anyone else's
@@ -94,7 +95,7 @@ def audit(path: Path, expected_head: str | None = None) -> ChainReport:
         meta = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('base_seq', 'base_hash')").fetchall())
         base = (int(meta["base_seq"]), meta["base_hash"]) if meta else (0, GENESIS)
         rows = connection.execute("SELECT seq, run, line, hash FROM events ORDER BY seq")
-        return verify_chain((Link(*row) for row in rows), base, expected_head)
+        return verify_chain((Link(CHAIN, *row) for row in rows), base, expected_head)
     except sqlite3.Error as error:
         raise StoreError(f"{path} can't be read ({error})") from error
     finally:

@@ -16,6 +16,8 @@ from remediator.store.columns import read_events
 from remediator.store.protocol import StoredEvent
 from remediator.store.sqlite.rows import Rows
 
+CHAIN = "local"  # only one daemon can hold this store, so there is one chain, and an event's number in it is its `seq`
+_EVENT = f"seq, '{CHAIN}', seq, line, hash"
 _encode = msgspec.json.encode
 _control_decoder = msgspec.json.Decoder(Control)
 
@@ -110,14 +112,14 @@ class HistoryRows(Rows):
     async def events(self, after: int, limit: int, run: str | None = None) -> Sequence[StoredEvent]:
         mine = "AND run = ?" if run is not None else ""
         rows = self._all(
-            f"SELECT seq, line, hash FROM events WHERE seq > ? {mine} ORDER BY seq LIMIT ?",  # noqa: S608
+            ff"SELECT {_EVENT} FROM events WHERE seq > ? {mine} ORDER BY seq LIMIT ?",  # noqa: S608
             after, *([run] if run is not None else []), limit,
         )  # fmt: skip
         return list(read_events(rows))
 
     async def events_since(self, kind: EventKind, since: Timestamp, limit: int) -> Sequence[StoredEvent]:
         rows = self._all(
-            "SELECT seq, line, hash FROM events WHERE seq >= ? AND line LIKE ? ORDER BY seq DESC LIMIT ?",
+            f"SELECT {_EVENT} FROM events WHERE seq >= ? AND line LIKE ? ORDER BY seq DESC LIMIT ?",
             self._first_since(since), f'%,"{kind}",%', limit,
         )  # fmt: skip
         return [event for event in read_events(rows[::-1]) if event.kind == kind and event.at >= since]
@@ -135,5 +137,5 @@ class HistoryRows(Rows):
         return int(low)
 
     async def head(self) -> StoredEvent | None:
-        rows = self._all("SELECT seq, line, hash FROM events ORDER BY seq DESC LIMIT 1")
+        rows = self._all(f"SELECT {_EVENT} FROM events ORDER BY seq DESC LIMIT 1")
         return next(read_events(rows), None)
