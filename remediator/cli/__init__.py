@@ -10,7 +10,7 @@ import click
 _COMMANDS = {
     "serve": "daemon",
     "migrate": "daemon",
-    "audit": "daemon",
+    "audit": "audit",
     "check": "rules",
     "test": "test",
     "explain": "rules",

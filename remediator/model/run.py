@@ -356,6 +356,7 @@ class EventKind(StrEnum):
     RULES_LOADED = "rules.loaded"
     DAEMON_STARTED = "daemon.started"
     DAEMON_STOPPED = "daemon.stopped"
+    ANCHORED = "chain.anchored"  # the head of another replica's chain was seen
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from remediator.model.message import KeptMessage, Message
 from remediator.model.run import Book, Event, EventKind, Phase, Priority, Run, State, Step
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
+from remediator.store.chain import Head
 
 T = TypeVar("T")
 
@@ -282,6 +283,12 @@ class Transaction(Protocol):
 
     async def head(self) -> StoredEvent | None:
         """Give the newest line of history."""
+
+    async def heads(self) -> tuple[Head, Sequence[Head]]:
+        """Give the head of this replica's own chain, and those of the others; the checkpoint's where all is pruned."""
+
+    async def keep_head(self, head: Head) -> None:
+        """Keep which event this head of the own chain was: it is published, and may be asked for when that event is pruned."""
 
     async def timers(self) -> Sequence[Timer]:
         """Give all timers."""

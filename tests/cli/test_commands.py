@@ -172,16 +172,6 @@ def test_schema_is_json_schema_for_both_kinds_of_file() -> None:
     assert run("schema").stdout == run("schema", "rules").stdout
 
 
-def test_migrate_makes_or_updates_the_store_and_audit_verifies_it() -> None:
-    """A history that was tampered with is exit 1."""
-    assert run("audit", "verify").exit_code == 1
-    assert run("migrate").exit_code == 0
-    document = json.loads(run("audit", "verify", "-o", "json").stdout)
-    assert document == {"ok": True, "events": 0, "head": "0" * 64, "problems": []}
-    result = run("audit", "verify", "--head", "f" * 64)
-    assert (result.exit_code, "BROKEN" in result.stdout) == (1, True)
-
-
 def test_a_daemon_that_is_not_there_is_exit_3() -> None:
     """And the message says what to do."""
     write("remediator.yml", "listen: 127.0.0.1:1\n")

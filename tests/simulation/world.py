@@ -25,7 +25,7 @@ from remediator.engine import reception
 from remediator.errors import StoreError
 from remediator.model.run import Mode, State
 from remediator.review.virtual import VirtualClock
-from remediator.store.chain import GENESIS, Link, verify_chain
+from remediator.store.chain import GENESIS, Audit, Head, Link
 from remediator.store.sqlite import open_memory
 
 START = 1_795_000_000.0
@@ -233,7 +233,9 @@ class World:
                 self.watch.broken("P8", f"{self.watch.runs[run].name} is {state}, and the history says otherwise")
         if self.seed % 20 == 0:
             rows = connection.execute("SELECT seq, run, line, hash FROM events ORDER BY seq")
-            report = verify_chain((Link("local", *row) for row in rows), (0, GENESIS))
+            audit = Audit([Head("local", 0, GENESIS)])
+            audit.walk(Link("local", *row) for row in rows)
+            report = audit.report({})
             if not report.ok:
                 self.watch.broken("P8", report.problems[0])
 

@@ -8,6 +8,7 @@ from samples import NOW, admitted, episode, event, notification, put, run, story
 from remediator.model.control import Control, ControlKind
 from remediator.model.run import Book, EventKind, Origin, Priority, Reason, State
 from remediator.model.story import Story
+from remediator.store.chain import GENESIS
 from remediator.store.protocol import RunFilter, Script, Store, Timer, Transaction
 
 
@@ -181,3 +182,28 @@ async def test_the_lines_of_one_kind_since_an_instant_are_found_by_themselves(st
     assert await store.view(since(19)) == []
     await store.transact(lambda tx: tx.prune(runs=NOW, notifications=NOW, events=NOW + 7))
     assert await store.view(since(0)) == [9, 12, 15, 18]
+
+
+async def test_the_head_of_the_own_chain_is_its_newest_event_also_where_all_is_pruned(store: Store) -> None:
+    """The next event follows from it, and whoever publishes it publishes what an audit finds."""
+
+    async def head() -> tuple[int, str]:
+        own, _ = await store.view(lambda tx: tx.heads())
+        return own.number, own.hash
+
+    assert await head() == (0, GENESIS)
+    await store.transact(lambda tx: tx.append([event(1), event(2)]))
+    newest = await store.view(lambda tx: tx.head())
+    assert newest is not None
+    assert await head() == (newest.number, newest.hash) == (2, newest.hash)
+    await store.transact(lambda tx: tx.prune(runs=0, notifications=0, events=NOW + 9))
+    assert await head() == (2, newest.hash)
+
+
+async def test_a_published_head_may_be_kept_again(store: Store) -> None:
+    """A daemon that stands still publishes the same one every hour."""
+    await store.transact(lambda tx: tx.append([event(1)]))
+    own, _ = await store.view(lambda tx: tx.heads())
+    for _ in range(2):
+        await store.transact(lambda tx: tx.keep_head(own))
+    assert (await store.view(lambda tx: tx.heads()))[0] == own

@@ -1,4 +1,4 @@
-"""The embedded store: its file, its lock, its chain, and how it fails closed."""
+"""The embedded store: its file, its lock, and how it fails closed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from samples import NOW, episode, event
+from samples import episode, event
 
 from remediator.errors import StoreError, StoreForeign, StoreLocked
-from remediator.store.chain import GENESIS
 from remediator.store.protocol import Transaction
 from remediator.store.sqlite import audit, open_store
 
@@ -116,68 +115,3 @@ async def test_views_see_what_is_committed_and_cannot_write(tmp_path: Path) -> N
     with pytest.raises(StoreError):
         await store.view(lambda tx: tx.save_episodes([episode(2)], [], []))
     await store.close()
-
-
-# -- the chain --
-
-
-async def history(path: Path, count: int) -> str:
-    store = open_store(path)
-    await store.transact(lambda tx: tx.append([event(n, f"run{n}") for n in range(count)]))
-    head = await store.view(lambda tx: tx.head())
-    await store.close()
-    assert head is not None
-    return head.hash
-
-
-def tamper(path: Path, sql: str) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute(sql)
-    connection.commit()
-    connection.close()
-
-
-async def test_p8_an_untouched_history_verifies(tmp_path: Path) -> None:
-    """Against a head that was noted, and without one."""
-    head = await history(tmp_path / "s.db", 5)
-    assert audit(tmp_path / "s.db").ok
-    assert audit(tmp_path / "s.db", head).ok
-    assert audit(tmp_path / "s.db").head == head != GENESIS
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "UPDATE events SET line = replace(line, '\"number\":2', '\"number\":7') WHERE seq = 3",
-        "UPDATE events SET run = 'other' WHERE seq = 3",
-        "DELETE FROM events WHERE seq = 3",
-        "DELETE FROM events WHERE seq = 1",
-        "UPDATE events SET seq = CASE seq WHEN 2 THEN -3 ELSE -2 END WHERE seq IN (2, 3)",
-        "UPDATE events SET hash = 'x' WHERE seq = 5",
-    ],
-)
-async def test_p8_a_changed_history_is_found(tmp_path: Path, sql: str) -> None:
-    """Editing, deleting, reordering."""
-    await history(tmp_path / "s.db", 5)
-    tamper(tmp_path / "s.db", sql)
-    report = audit(tmp_path / "s.db")
-    assert not report.ok
-    assert report.problems
-
-
-async def test_p8_a_cut_off_history_is_found_against_a_head_that_was_noted(tmp_path: Path) -> None:
-    """The tail that is missing can't speak for itself: the exported head does."""
-    head = await history(tmp_path / "s.db", 5)
-    tamper(tmp_path / "s.db", "DELETE FROM events WHERE seq = 5")
-    assert audit(tmp_path / "s.db").ok
-    assert not audit(tmp_path / "s.db", head).ok
-
-
-async def test_p8_a_pruned_history_verifies_from_its_checkpoint(tmp_path: Path) -> None:
-    """Retention is not tampering."""
-    head = await history(tmp_path / "s.db", 5)
-    store = open_store(tmp_path / "s.db")
-    await store.transact(lambda tx: tx.prune(runs=0, notifications=0, events=NOW + 3))
-    await store.close()
-    report = audit(tmp_path / "s.db", head)
-    assert (report.ok, report.events) == (True, 2)

@@ -1,9 +1,10 @@
-"""The embedded store: `store` runs scripts on the writing thread, `memory` without one; `file` opens and verifies.
+"""The embedded store: `store` runs scripts on the writing thread, `memory` without one.
 
-The SQL is in the row classes.
+`file` opens it, `auditing` reads its history whole. The SQL is in the row classes.
 """
 
-from remediator.store.sqlite.file import audit, open_store
+from remediator.store.sqlite.auditing import audit
+from remediator.store.sqlite.file import open_store
 from remediator.store.sqlite.memory import MemoryStore, open_memory
 from remediator.store.sqlite.store import SqliteStore
 

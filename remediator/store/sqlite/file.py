@@ -1,4 +1,4 @@
-"""The store's file: opening it, keeping others out, telling it from anything else, verifying its history."""
+"""The store's file: opening it, keeping others out, telling it from anything else."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import os
 import sqlite3
 from pathlib import Path
 
-from remediator.errors import RemediatorError, StoreError, StoreForeign, StoreLocked
-from remediator.store.chain import GENESIS, ChainReport, Link, verify_chain
+from remediator.errors import RemediatorError, StoreForeign, StoreLocked
 from remediator.store.migrations import migrations
-from remediator.store.sqlite.history import CHAIN
 from remediator.store.sqlite.store import SqliteStore, connect
 
 APPLICATION_ID = 0x524D4454  # "RMDT" in the file's header: tells our files from anyone else's
@@ -82,22 +80,3 @@ def schema_version(path: Path, connection: sqlite3.Connection) -> int:
     if application != APPLICATION_ID:
         raise StoreForeign(f"{path} is an SQLite file, but not one of Remediator's: name another file as `store`")
     return int(version)
-
-
-def audit(path: Path, expected_head: str | None = None) -> ChainReport:
-    """Verify the chain of a store, beside a running daemon or without one. Raises StoreError when it can't be read."""
-    if not path.exists():
-        raise StoreError(f"{path} does not exist: there is no history to verify")
-    connection: sqlite3.Connection | None = None
-    try:
-        connection = connect(f"{path.absolute().as_uri()}?mode=ro")
-        connection.execute("BEGIN")
-        meta = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('base_seq', 'base_hash')").fetchall())
-        base = (int(meta["base_seq"]), meta["base_hash"]) if meta else (0, GENESIS)
-        rows = connection.execute("SELECT seq, run, line, hash FROM events ORDER BY seq")
-        return verify_chain((Link(CHAIN, *row) for row in rows), base, expected_head)
-    except sqlite3.Error as error:
-        raise StoreError(f"{path} can't be read ({error})") from error
-    finally:
-        if connection is not None:
-            connection.close()

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
+from remediator.errors import StoreError
 from remediator.model.control import Control, ControlKind
 from remediator.model.run import Book, Event, EventKind
 from remediator.model.time import Timestamp
-from remediator.store.chain import GENESIS, line_of, link_hash
+from remediator.store.chain import GENESIS, Head, line_of, link_hash
 from remediator.store.columns import read_events
 from remediator.store.protocol import StoredEvent
 from remediator.store.sqlite.rows import Rows
@@ -106,13 +107,13 @@ class HistoryRows(Rows):
         newest = self._one("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")
         if newest is not None:
             return newest[0], newest[1]
-        base = dict(self._all("SELECT key, value FROM meta WHERE key IN ('base_seq', 'base_hash')"))
-        return (int(base["base_seq"]), base["base_hash"]) if base else (0, GENESIS)
+        base = checkpoint(self.connection)
+        return base.number, base.hash
 
     async def events(self, after: int, limit: int, run: str | None = None) -> Sequence[StoredEvent]:
         mine = "AND run = ?" if run is not None else ""
         rows = self._all(
-            ff"SELECT {_EVENT} FROM events WHERE seq > ? {mine} ORDER BY seq LIMIT ?",  # noqa: S608
+            f"SELECT {_EVENT} FROM events WHERE seq > ? {mine} ORDER BY seq LIMIT ?",  # noqa: S608
             after, *([run] if run is not None else []), limit,
         )  # fmt: skip
         return list(read_events(rows))
@@ -139,3 +140,22 @@ class HistoryRows(Rows):
     async def head(self) -> StoredEvent | None:
         rows = self._all(f"SELECT {_EVENT} FROM events ORDER BY seq DESC LIMIT 1")
         return next(read_events(rows), None)
+
+    async def heads(self) -> tuple[Head, Sequence[Head]]:
+        return Head(CHAIN, *(self._head or self._stored_head())), ()
+
+    async def keep_head(self, head: Head) -> None:
+        # Some 2 KB a day, for as long as the store lives: somebody may have noted any of them.
+        self._insert("meta (key, value)", 2, [(f"head:{head.hash}", str(head.number))], "ON CONFLICT (key) DO NOTHING")
+
+
+def checkpoint(connection: sqlite3.Connection) -> Head:
+    """Give the last event that retention has pruned. Raises StoreError where that was tampered with."""
+    rows = connection.execute("SELECT key, value FROM meta WHERE key IN ('base_seq', 'base_hash')")
+    meta = dict(rows.fetchall())
+    try:
+        return Head(CHAIN, int(meta.get("base_seq", 0)), meta.get("base_hash", GENESIS))
+    except ValueError:
+        raise StoreError(
+            f"the history's checkpoint names event {meta['base_seq']!r}, which is no number: it was changed"
+        ) from None
