@@ -9,6 +9,7 @@ from pathlib import Path
 
 from remediator.errors import StoreError
 from remediator.store.chain import GENESIS, Audit, ChainReport, Head, Link
+from remediator.store.export import export_lines
 from remediator.store.sqlite.history import CHAIN, checkpoint
 from remediator.store.sqlite.store import connect
 
@@ -29,6 +30,13 @@ def _begun(connection: sqlite3.Connection, expected: str | None) -> Audit:
         walk = Audit([Head(CHAIN, 0, GENESIS)], expected)
         walk.note(str(error))
         return walk
+
+
+def export(path: Path) -> Iterator[bytes]:
+    """Give the lines of an export of the history, as it is at this moment. Raises StoreError when it can't be read."""
+    with _reading(path) as connection:
+        events = ((link.number, link) for link in _links(connection))
+        yield from export_lines([checkpoint(connection)], events)
 
 
 @contextmanager
