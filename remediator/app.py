@@ -20,6 +20,7 @@ from remediator import __version__, metrics
 from remediator.actions.catalog import Catalog, load_catalog
 from remediator.config import LoadedConfig, load_config, settings
 from remediator.engine import Engine, SystemClock
+from remediator.engine.anchoring import Anchoring
 from remediator.engine.noticing import Notice
 from remediator.engine.replicas import TELL_EVERY, Replicas
 from remediator.engine.starting import start
@@ -96,6 +97,7 @@ class Daemon:
 
     async def _serve(self, rules: Loaded, seat: Seat) -> int:
         self.engine = Engine(self.store, self.clock, self.catalog, self.secrets)
+        self._anchoring = Anchoring(self.store, self.clock)
         await start(self.engine, self._event(EventKind.DAEMON_STARTED), seat.before)
         seat.sit(self.engine.desk.worker)
         await self.engine.adopt(rules.rules, standing_of(self.loaded, self.catalog), settings(self.loaded))
@@ -119,6 +121,7 @@ class Daemon:
             raise ConfigurationError(
                 f"can't listen on {config.listen}: {error.strerror}: is another daemon running?"
             ) from error
+        await self._publish_head()
         self._signals()
         self.store.when_stirred(self.engine.stirred)
         scheduler = AsyncIOScheduler(timezone="UTC")
@@ -126,6 +129,7 @@ class Daemon:
         scheduler.add_job(self._renew_credential, "interval", seconds=5)
         scheduler.add_job(self._tell_replicas, "interval", seconds=TELL_EVERY)
         scheduler.add_job(self._tell_report, "interval", seconds=15, misfire_grace_time=None)
+        scheduler.add_job(self._publish_head, "interval", hours=1)
         scheduler.start()
         tasks = [
             asyncio.create_task(work)
@@ -153,6 +157,7 @@ class Daemon:
         await asyncio.gather(*tasks, stopping, return_exceptions=True)
         if not self.store.broken:
             await self.store.transact(lambda tx: tx.append([self._event(EventKind.DAEMON_STOPPED)]))
+            await self._publish_head()
         return status
 
     def _what_is_wrong(self) -> str | None:
@@ -324,6 +329,11 @@ class Daemon:
             await self.replicas.tell()
         except StoreError as error:
             _log.error("the other replicas can't be told of this one", error=str(error))
+    async def _publish_head(self) -> None:
+        try:
+            await self._anchoring.publish()
+        except StoreError as error:
+            _log.error("the head of the history could not be published, and is within the hour", error=str(error))
 
     async def _tell_report(self) -> None:
         try:

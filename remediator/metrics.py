@@ -46,4 +46,13 @@ STORE_UP = Gauge("remediator_store_up", "1 if the store takes writes.", registry
 LAST_NOTIFICATION = Gauge(
     "remediator_last_notification_timestamp_seconds", "When the last notification came.", registry=REGISTRY
 )
+AUDIT_EVENTS = Gauge(
+    "remediator_audit_events",
+    "Number of the newest event of this daemon's history, when its head was last published.",
+    ["chain"],
+    registry=REGISTRY,
+)
+AUDIT_HEAD = Info(
+    "remediator_audit_head", "The hash of that event: the head, in the label `hash`.", ["chain"], registry=REGISTRY
+)
 BUILD = Info("remediator_build", "Which version this is.", registry=REGISTRY)
