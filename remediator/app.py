@@ -329,6 +329,7 @@ class Daemon:
             await self.replicas.tell()
         except StoreError as error:
             _log.error("the other replicas can't be told of this one", error=str(error))
+
     async def _publish_head(self) -> None:
         try:
             await self._anchoring.publish()

@@ -57,9 +57,9 @@ def _audited(asked: Asked, head: str | None, file: Path | None) -> ChainReport:
         from remediator.store.export import audit_export
 
         return audit_export(file, head)
-    from remediator.store.sqlite import audit as audit_store
+    from remediator.store.opening import audit_configured
 
-    return audit_store(asked.config.store_path, head)
+    return audit_configured(asked.config, head)
 
 
 @command("export")
@@ -71,9 +71,9 @@ def _audited(asked: Asked, head: str | None, file: Path | None) -> ChainReport:
 )
 def _export(asked: Asked, out: Path | None) -> None:
     """Write the history as JSON Lines: first after which event it begins, then an event a line."""
-    from remediator.store.sqlite import export as export_store
+    from remediator.store.opening import export_configured
 
-    lines = export_store(asked.config.store_path)
+    lines = export_configured(asked.config)
     if out is None:
         stream = sys.stdout.buffer
         for line in _document(lines) if asked.json else lines:

@@ -18,11 +18,16 @@ def serve(asked: Asked) -> int:
 
 @command("migrate")
 def migrate(asked: Asked) -> None:
-    """Bring the store's schema up to date (the daemon must not be running)."""
+    """Bring the store's schema up to date. A file must be nobody's meanwhile; daemons may go on over PostgreSQL."""
     import asyncio
+    import time
 
-    from remediator.store.sqlite import open_store
+    from remediator.store.opening import open_configured
 
-    path = asked.config.store_path
-    asyncio.run(open_store(path, migrate=True).close())
-    output.document({"ok": True, "store": str(path)}) if asked.json else output.line(f"{path} is up to date")
+    async def bring() -> str:
+        store = await open_configured(asked.config, lambda now: None, time.time(), migrate=True)
+        await store.close()
+        return store.place
+
+    place = asyncio.run(bring())
+    output.document({"ok": True, "store": place}) if asked.json else output.line(f"{place} is up to date")

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from remediator.config import LoadedConfig
 from remediator.errors import StoreLocked
 from remediator.model.time import Timestamp
+from remediator.store.chain import ChainReport
 from remediator.store.protocol import Store
+from remediator.store.sqlite import audit as audit_sqlite
+from remediator.store.sqlite import export as export_sqlite
 from remediator.store.sqlite import open_store as open_sqlite
 
 
@@ -28,7 +32,25 @@ async def open_configured(
         return open_sqlite(loaded.store_path, migrate=migrate)
     from remediator.store.postgres import open_store as open_postgres  # noqa: PLC0415
 
-    return await open_postgres(loaded.store_url, tell_time, now, migrate=migrate)
+    return await open_postgres(loaded.store_url, socket.gethostname(), tell_time, now, migrate=migrate)
+
+
+def audit_configured(loaded: LoadedConfig, expected: str | None) -> ChainReport:
+    """Verify the history of a configuration's store. Raises StoreError when it can't be read."""
+    if loaded.store_url is None:
+        return audit_sqlite(loaded.store_path, expected)
+    from remediator.store.postgres.auditing import audit as audit_postgres  # noqa: PLC0415
+
+    return audit_postgres(loaded.store_url, expected)
+
+
+def export_configured(loaded: LoadedConfig) -> Iterator[bytes]:
+    """Give the lines of an export of that history. Raises StoreError when it can't be read."""
+    if loaded.store_url is None:
+        return export_sqlite(loaded.store_path)
+    from remediator.store.postgres.auditing import export as export_postgres  # noqa: PLC0415
+
+    return export_postgres(loaded.store_url)
 
 
 class Seat:

@@ -21,9 +21,11 @@ from remediator.store.protocol import Script
 
 T = TypeVar("T")
 
-_TABLES = (
-    "notifications, episodes, decisions, runs, steps, controls, rules, events, timers, outbox, commits, replicas"
-)
+_EMPTY = """
+TRUNCATE notifications, episodes, decisions, runs, steps, controls, rules, events, timers, outbox, commits, replicas, chains,
+published;
+UPDATE head SET seq = 0, episode = 0
+"""
 _ANSWER = 60.0  # seconds
 
 
@@ -90,11 +92,7 @@ class SharedStore:
         there, self._elsewhere = _server()
         self._store = there
         self._connection = Looking(self)
-        running().run(
-            f"TRUNCATE {_TABLES}; UPDATE head SET seq = 0, hash = repeat('0', 64), base_seq = 0, base_hash = hash, episode = 0",
-            there.place.rpartition("/")[2],
-            OWNER,
-        )
+        running().run(_EMPTY, there.place.rpartition("/")[2], OWNER)
         there._seen = None
 
     def _run(self, script: Script[T], *, only_reads: bool = False) -> T:
@@ -104,4 +102,4 @@ class SharedStore:
 @cache
 def _server() -> tuple[PostgresStore, Elsewhere]:
     elsewhere = Elsewhere()
-    return elsewhere.do(open_store(running().store(), lambda now: None, 0.0)), elsewhere
+    return elsewhere.do(open_store(running().store(), "local", lambda now: None, 0.0)), elsewhere

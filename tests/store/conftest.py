@@ -17,7 +17,7 @@ async def opened(kind: str, folder: Path) -> Store:
     """Open an empty store of some kind."""
     if kind == "postgres":
         url = running().store()
-        return await open_postgres(url, lambda now: None, 0.0)
+        return await open_postgres(url, "local", lambda now: None, 0.0)
     return open_store(folder / "store.db") if kind == "sqlite" else open_memory()
 
 

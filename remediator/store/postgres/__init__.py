@@ -13,13 +13,14 @@ __all__ = ["PostgresStore", "open_store"]
 
 
 async def open_store(
-    url: str, tell_time: Callable[[Timestamp], None], now: Timestamp, *, migrate: bool = True
+    url: str, chain: str, tell_time: Callable[[Timestamp], None], now: Timestamp, *, migrate: bool = True
 ) -> PostgresStore:
     """Open the store at a `postgresql://` address, and bring its schema up to date.
 
-    `tell_time` is told the database's time whenever it is heard. Raises StoreForeign when the database is not ours or has a
-    schema that this version can't use, and StoreError when it can't be reached.
+    This daemon's history is the chain of that name; `tell_time` is told the database's time whenever it is heard.
+    Raises StoreForeign when the database is not ours or has a schema that this version can't use, and StoreError when it
+    can't be reached.
     """
     address = Address(url)
     await prepare(address, migrate=migrate)
-    return PostgresStore(address, new_id(now), tell_time)
+    return PostgresStore(address, chain, new_id(now), tell_time)

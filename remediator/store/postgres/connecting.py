@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS remediator_schema (
 );
 INSERT INTO remediator_schema (version, needs) VALUES (0, 0) ON CONFLICT DO NOTHING;
 """
+# What may come of asking a database; all but a few of them mean that the connection is lost, or worth nothing.
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 # Errors that are the statement's own: a constraint that refuses it, a value that can't be stored.
 _REFUSED = ("22", "23")
 _AGAIN = "40"  # the database can't put the transaction in order with others: begun anew, it may
@@ -68,11 +70,11 @@ async def prepare(address: Address, *, migrate: bool) -> None:
     """
     try:
         connection = await address.connect()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except LOST as error:
         raise StoreError(f"the database {address} can't be reached: {trouble(error)}") from error
     try:
         await _prepare(connection, address, migrate=migrate)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except LOST as error:
         words = "the database can't be prepared as a store"
         raise StoreError(f"{words}: {address}: {trouble(error)}") from error
     finally:

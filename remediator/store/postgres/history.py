@@ -10,13 +10,14 @@ import msgspec
 from remediator.model.control import Control, ControlKind
 from remediator.model.run import Book, Event, EventKind
 from remediator.model.time import Timestamp
-from remediator.store.chain import line_of, link_hash
+from remediator.store.chain import GENESIS, Head, line_of, link_hash
 from remediator.store.columns import read_events
 from remediator.store.postgres.rows import Rows
 from remediator.store.postgres.session import Session
 from remediator.store.protocol import StoredEvent
 
-EVENTS, EVENT_TYPES = "events (seq, run, line, hash)", "bigint, text, text, text"
+_READ = "SELECT seq, chain, number, line, hash FROM events"
+EVENTS, EVENT_TYPES = "events (seq, chain, number, run, line, hash)", "bigint, text, bigint, text, text, text"
 
 _encode = msgspec.json.encode
 _control_decoder = msgspec.json.Decoder(Control)
@@ -25,9 +26,11 @@ _control_decoder = msgspec.json.Decoder(Control)
 class HistoryRows(Rows):
     """What people laid, which rules there were, and what has happened."""
 
-    def __init__(self, session: Session, head: tuple[int, str] | None = None) -> None:
+    def __init__(self, session: Session, chain: str = "", seq: int | None = None) -> None:
         super().__init__(session)
-        self.head_now = head  # number and hash of the newest event, under lock; None where nothing is written
+        self.chain = chain  # the one that this daemon's lines belong to
+        self.seq = seq  # the newest line of all, under lock; None where nothing is written
+        self.chain_head: Head | None = None  # of our chain, once it was read
         self._laid: list[Control] | None = None  # what is laid on anything that is open, once it was read
 
     async def controls(self, now: Timestamp, run: str | None = None) -> Sequence[Control]:
@@ -88,31 +91,49 @@ class HistoryRows(Rows):
         return None if row is None else msgspec.json.decode(row[0], type=dict[str, Any])
 
     async def append(self, events: Sequence[Event]) -> None:
-        await self._insert(EVENTS, EVENT_TYPES, self.chained(events))
+        await self._insert(EVENTS, EVENT_TYPES, await self.chained(events))
 
-    def chained(self, events: Sequence[Event]) -> list[tuple[Any, ...]]:
+    async def chained(self, events: Sequence[Event]) -> list[tuple[Any, ...]]:
         """Give the rows of new lines, each with its place in the chain, which then ends with them."""
-        if self.head_now is None:
+        if self.seq is None:
             raise RuntimeError("a script that was only to read has written")
-        seq, hash_ = self.head_now
         rows: list[tuple[Any, ...]] = []
-        for event in events:
-            line = line_of(event)
-            seq, hash_ = seq + 1, link_hash(hash_, line)
-            rows.append((seq, event.run, line, hash_))
-        self.head_now = (seq, hash_)
+        if events:
+            _, number, hash_ = msgspec.structs.astuple(await self._own_head())
+            for event in events:
+                line = line_of(event)
+                self.seq, number, hash_ = self.seq + 1, number + 1, link_hash(hash_, line)
+                rows.append((self.seq, self.chain, number, event.run, line, hash_))
+            self.chain_head = Head(self.chain, number, hash_)
         return rows
+
+    async def _own_head(self) -> Head:
+        if self.chain_head is None:
+            row = await self._one("SELECT number, hash FROM chains WHERE chain = $1", self.chain)
+            self.chain_head = Head(self.chain, *(row or (0, GENESIS)))
+        return self.chain_head
+
+    async def heads(self) -> tuple[Head, Sequence[Head]]:
+        rows = await self._all("SELECT chain, number, hash FROM chains WHERE chain != $1 ORDER BY chain", self.chain)
+        return await self._own_head(), [Head(*row) for row in rows]
+
+    async def keep_head(self, head: Head) -> None:
+        # Some 2 KB a day, for as long as the store lives: somebody may have noted any of them.
+        await self._change(
+            "INSERT INTO published (hash, chain, number) VALUES ($1, $2, $3) ON CONFLICT (hash) DO NOTHING",
+            head.hash, head.chain, head.number,
+        )  # fmt: skip
 
     async def events(self, after: int, limit: int, run: str | None = None) -> Sequence[StoredEvent]:
         rows = await self._all(
-            f"SELECT seq, line, hash FROM events WHERE seq > $1 {'' if run is None else 'AND run = $3'} ORDER BY seq LIMIT $2",  # noqa: S608
+            f"{_READ} WHERE seq > $1 {'' if run is None else 'AND run = $3'} ORDER BY seq LIMIT $2",
             after, limit, *([] if run is None else [run]),
         )  # fmt: skip
         return list(read_events(rows))
 
     async def events_since(self, kind: EventKind, since: Timestamp, limit: int) -> Sequence[StoredEvent]:
         rows = await self._all(
-            "SELECT seq, line, hash FROM events WHERE seq >= $1 AND line LIKE $2 ORDER BY seq DESC LIMIT $3",
+            f"{_READ} WHERE seq >= $1 AND line LIKE $2 ORDER BY seq DESC LIMIT $3",
             await self._first_since(since), f'%,"{kind}",%', limit,
         )  # fmt: skip
         return [event for event in read_events(rows[::-1]) if event.kind == kind and event.at >= since]
@@ -130,5 +151,5 @@ class HistoryRows(Rows):
         return int(low)
 
     async def head(self) -> StoredEvent | None:
-        rows = await self._all("SELECT seq, line, hash FROM events ORDER BY seq DESC LIMIT 1")
+        rows = await self._all(f"{_READ} ORDER BY seq DESC LIMIT 1")
         return next(read_events(rows), None)

@@ -61,11 +61,14 @@ class RetentionRows(Rows):
 
     async def _prune_events(self, before: Timestamp) -> int:
         oldest = await self._all(
-            "SELECT seq, hash, (line::json ->> 0)::float8 FROM events ORDER BY seq LIMIT $1", _AT_ONCE
+            "SELECT seq, chain, number, hash, (line::json ->> 0)::float8 FROM events ORDER BY seq LIMIT $1", _AT_ONCE
         )
-        gone = [(seq, hash_) for seq, hash_, at in oldest if at < before]
+        gone = [(seq, chain, number, hash_) for seq, chain, number, hash_, at in oldest if at < before]
         if not gone:
             return 0
-        # The checkpoint: the chain goes on from the last line that was pruned.
-        await self._change("UPDATE head SET base_seq = $1, base_hash = $2", *gone[-1])
+        # The checkpoints: each chain goes on from its last line that was pruned.
+        for chain, (number, hash_) in {chain: (number, hash_) for _, chain, number, hash_ in gone}.items():
+            await self._change(
+                "UPDATE chains SET base_number = $1, base_hash = $2 WHERE chain = $3", number, hash_, chain
+            )
         return await self._change("DELETE FROM events WHERE seq <= $1", gone[-1][0])

@@ -138,7 +138,7 @@ class RunRows(BookRows, HistoryRows):
             if step.key in story.touched
         ]
         parts, given = [f"written AS ({write} RETURNING 1)"], list(values)
-        events = self.chained([event for story in stories for event in story.events])
+        events = await self.chained([event for story in stories for event in story.events])
         for into, types, rows, then in (
             (_STEPS, _STEP_TYPES, steps, _STEP_AGAIN), (EVENTS, EVENT_TYPES, events, ""),
         ):  # fmt: skip

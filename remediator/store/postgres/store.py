@@ -17,7 +17,8 @@ import asyncpg
 
 from remediator.errors import StoreError
 from remediator.model.time import Seconds, Timestamp
-from remediator.store.postgres.connecting import Address, newest, out_of_order, refused, trouble
+from remediator.store.chain import Head
+from remediator.store.postgres.connecting import LOST, Address, newest, out_of_order, refused, trouble
 from remediator.store.postgres.session import Session, is_pooled
 from remediator.store.postgres.transaction import PostgresTransaction
 from remediator.store.protocol import Script
@@ -33,7 +34,6 @@ _READERS = 2
 _LISTEN_AGAIN: Seconds = 2.0
 _CHANNEL = "remediator"
 _ORDER, _WORK = "order", "work"
-_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 # The server itself ends a transaction whose daemon was frozen or cut off, so that its lock holds nobody up for long.
 # Every question walks an index: the planner, which may know nothing yet of tables that fill fast, is not to think otherwise.
 _BEGIN = (
@@ -48,10 +48,20 @@ WITH mine AS (
   ON CONFLICT (daemon) DO UPDATE SET name = excluded.name, at = excluded.at
 )
 UPDATE head SET seq = seq
-RETURNING seq, hash, extract(epoch FROM clock_timestamp())::float8, (SELECT needs FROM remediator_schema)
+RETURNING seq, extract(epoch FROM clock_timestamp())::float8, (SELECT needs FROM remediator_schema)
 """
-_LEAVE_HEAD = "UPDATE head SET seq = $1, hash = $2 RETURNING CASE WHEN $3 THEN pg_notify($4, $5)::text END"
-_SEEN = "SELECT head.seq, head.base_seq, (SELECT hash FROM events WHERE seq = $1) FROM head"
+_LEAVE_HEAD = """
+WITH mine AS (
+  INSERT INTO chains (chain, number, hash) SELECT $2, $3, $4 WHERE $3::bigint IS NOT NULL
+  ON CONFLICT (chain) DO UPDATE SET number = excluded.number, hash = excluded.hash
+)
+UPDATE head SET seq = $1 RETURNING CASE WHEN $5 THEN pg_notify($6, $7)::text END
+"""
+_SEEN = """
+SELECT
+  (SELECT base_number FROM chains WHERE chain = $1),
+  (SELECT hash FROM events WHERE chain = $1 AND number = $2)
+"""
 
 
 class _Job:
@@ -82,15 +92,16 @@ class _Own(Exception):
 class PostgresStore:
     """The store of several daemons. Open it with `remediator.store.postgres.open_store`."""
 
-    def __init__(self, address: Address, daemon: str, tell_time: Callable[[Timestamp], None]) -> None:
+    def __init__(self, address: Address, chain: str, daemon: str, tell_time: Callable[[Timestamp], None]) -> None:
         self.place = str(address)
         self.broken: str | None = None  # why nothing can be promised any more, if so
         self.failing: str | None = None  # why the last transaction was not taken, where that may pass
         self._address = address
+        self._chain = chain
         self._daemon = daemon  # names this daemon's transactions
         self._tell_time = tell_time  # is told the database's time, whenever we hear of it
         self._batches = 0
-        self._seen: tuple[int, str] | None = None  # the newest line of history that is known to be kept
+        self._seen: Head | None = None  # the newest line of our chain that is known to be kept
         self._writing: Session | None = None
         self._prepares = True  # until a pooler is found to stand between
         self._jobs: deque[_Job] = deque()
@@ -119,8 +130,8 @@ class PostgresStore:
                     self._readers.acquire() as connection,
                     connection.transaction(isolation="repeatable_read", readonly=True),
                 ):
-                    return await script(PostgresTransaction(Session(connection, prepares=False)))
-        except _LOST as error:
+                    return await script(PostgresTransaction(Session(connection, prepares=False), self._chain))
+        except LOST as error:
             raise StoreError(f"the database can't be read at the moment: {self.place}: {trouble(error)}") from error
 
     def when_stirred(self, look: Callable[[bool], None]) -> None:
@@ -156,7 +167,7 @@ class PostgresStore:
                     await ended.wait()
                 finally:
                     connection.terminate()
-            except _LOST:
+            except LOST:
                 pass  # work is looked for every few seconds all the same
             await asyncio.sleep(_LISTEN_AGAIN)
 
@@ -189,7 +200,7 @@ class PostgresStore:
                 for job in batch:
                     job.fail(error)
                 return
-            except _LOST as error:
+            except LOST as error:
                 self._prepares = self._prepares and not is_pooled(error)
                 if (out_of_order(error) or is_pooled(error)) and left > 1:
                     continue
@@ -202,7 +213,7 @@ class PostgresStore:
             return
 
     async def _transaction(self, batch: Sequence[_Job]) -> list[Any]:
-        """Run scripts and commit. Raises _Own, and _LOST or StoreError where nothing was kept, as far as can be told."""
+        """Run scripts and commit. Raises _Own, and LOST or StoreError where nothing was kept, as far as can be told."""
         self._batches += 1
         name = f"{self._daemon}:{self._batches}"
         sound = False
@@ -216,12 +227,13 @@ class PostgresStore:
                     sound = True
                     return values
                 told = f"{self._daemon} {_ORDER if transaction.ordered else _WORK}"
-                head = transaction.head_now or (0, "")
-                await session.ask(_LEAVE_HEAD, *head, transaction.stirred, _CHANNEL, told)
+                head = transaction.chain_head
+                end = (None, None) if head is None else (head.number, head.hash)
+                await session.ask(_LEAVE_HEAD, transaction.seq, self._chain, *end, transaction.stirred, _CHANNEL, told)
             if not await self._commit(session):
                 raise StoreError(f"the database did not keep a transaction that was to be committed: {self.place}")
             sound = True
-            self._seen = transaction.head_now
+            self._seen = transaction.chain_head or self._seen
             self.failing = None
             return values
         except _Own:
@@ -242,33 +254,33 @@ class PostgresStore:
                 await self._look_back(self._writing, self._seen)
         return self._writing
 
-    async def _look_back(self, session: Session, seen: tuple[int, str]) -> None:
+    async def _look_back(self, session: Session, seen: Head) -> None:
         """See that the database still has what it has kept for us: it may have been restored, or have failed over."""
-        seq, base, there = (await session.ask(_SEEN, seen[0]))[0]
-        if seq < seen[0] or (there != seen[1] and base < seen[0]):
+        base, there = (await session.ask(_SEEN, self._chain, seen.number))[0]
+        if there != seen.hash and (base or 0) < seen.number:
             self.broken = (
-                f"the database {self.place} has lost history: event {seen[0]} is not there as it was kept, so that limits "
-                "and cooldowns can't be trusted; find out what was restored, then start with a pause"
+                f"the database {self.place} has lost history: event {seen.number} of chain {seen.chain} is not there as it "
+                "was kept, so that limits and cooldowns can't be trusted; find out what was restored, then start with a pause"
             )
             raise StoreError(self.broken)
 
     async def _begin(self, session: Session, name: str) -> PostgresTransaction:
         await session.connection.execute(_BEGIN)
-        seq, hash_, now, needs = (await session.ask(_TAKE_HEAD, self._daemon, name))[0]
+        seq, now, needs = (await session.ask(_TAKE_HEAD, self._daemon, name))[0]
         if needs > newest():
             words = f"a newer version has changed the schema of {self.place}"
             self.broken = f"{words}: this one can't work with it, upgrade Remediator"
             raise StoreError(self.broken)
         self._tell_time(now)
-        return PostgresTransaction(session, (seq, hash_))
+        return PostgresTransaction(session, self._chain, seq)
 
     async def _commit(self, session: Session) -> bool:
-        """Commit, and tell whether it was kept: where the answer was lost, the database is asked. Raises _LOST."""
+        """Commit, and tell whether it was kept: where the answer was lost, the database is asked. Raises LOST."""
         name = f"{self._daemon}:{self._batches}"
         try:
             async with asyncio.timeout(_WHOLE):
                 return bool(await session.connection.execute("COMMIT") == "COMMIT")
-        except _LOST as error:
+        except LOST as error:
             if out_of_order(error) or refused(error):
                 raise  # it has said itself that nothing was kept
             self._drop()
@@ -289,7 +301,7 @@ class PostgresStore:
                             return bool(kept == name)
                         finally:
                             connection.terminate()
-                    except _LOST as error:
+                    except LOST as error:
                         failed = error
                         await asyncio.sleep(0.2)
         except TimeoutError:
@@ -302,7 +314,7 @@ class PostgresStore:
             try:
                 async with asyncio.timeout(_LEAVING):
                     await self._writing.connection.execute("ROLLBACK")
-            except _LOST:
+            except LOST:
                 self._drop()
 
     def _drop(self) -> None:
@@ -315,7 +327,7 @@ async def _run(job: _Job, transaction: PostgresTransaction) -> Any:
     """Run one script. Raises _Own for what is its own fault, and what has befallen the connection as it is."""
     try:
         return await job.script(transaction)
-    except _LOST as error:
+    except LOST as error:
         if refused(error):
             refusal = StoreError(f"the store refused a write: {trouble(error)}")
             refusal.__cause__ = error

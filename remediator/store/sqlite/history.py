@@ -120,7 +120,7 @@ class HistoryRows(Rows):
 
     async def events_since(self, kind: EventKind, since: Timestamp, limit: int) -> Sequence[StoredEvent]:
         rows = self._all(
-            f"SELECT {_EVENT} FROM events WHERE seq >= ? AND line LIKE ? ORDER BY seq DESC LIMIT ?",
+            f"SELECT {_EVENT} FROM events WHERE seq >= ? AND line LIKE ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
             self._first_since(since), f'%,"{kind}",%', limit,
         )  # fmt: skip
         return [event for event in read_events(rows[::-1]) if event.kind == kind and event.at >= since]
@@ -138,7 +138,7 @@ class HistoryRows(Rows):
         return int(low)
 
     async def head(self) -> StoredEvent | None:
-        rows = self._all(f"SELECT {_EVENT} FROM events ORDER BY seq DESC LIMIT 1")
+        rows = self._all(f"SELECT {_EVENT} FROM events ORDER BY seq DESC LIMIT 1")  # noqa: S608
         return next(read_events(rows), None)
 
     async def heads(self) -> tuple[Head, Sequence[Head]]:

@@ -2,17 +2,30 @@
 -- Instants are seconds since the epoch, UTC. `body`, `told`, `line` and `definition` hold JSON as text, byte for byte: a line of
 -- history is hashed, and jsonb would write it anew. Names sort by their bytes (COLLATE "C"), whatever the database's language.
 
--- One row. Whoever holds its lock decides; it carries the newest event's place in the chain.
+-- One row. Whoever holds its lock decides.
 CREATE TABLE head (
   single boolean PRIMARY KEY DEFAULT true CHECK (single),
-  seq bigint NOT NULL DEFAULT 0,
-  hash text NOT NULL,
-  base_seq bigint NOT NULL DEFAULT 0,  -- the newest line that was pruned
-  base_hash text NOT NULL,
+  seq bigint NOT NULL DEFAULT 0,       -- the newest line of history
   episode bigint NOT NULL DEFAULT 0,   -- the newest id given
   touched_at double precision
 );
-INSERT INTO head (hash, base_hash) VALUES (repeat('0', 64), repeat('0', 64));
+INSERT INTO head DEFAULT VALUES;
+
+-- How far the chain of each daemon's history goes, and after which line it begins since older ones were pruned.
+CREATE TABLE chains (
+  chain text COLLATE "C" PRIMARY KEY,
+  number bigint NOT NULL,
+  hash text NOT NULL,
+  base_number bigint NOT NULL DEFAULT 0,
+  base_hash text NOT NULL DEFAULT repeat('0', 64)
+);
+
+-- Heads of chains that were told elsewhere, and may be asked for when their lines are pruned.
+CREATE TABLE published (
+  hash text COLLATE "C" PRIMARY KEY,
+  chain text NOT NULL,
+  number bigint NOT NULL
+);
 
 -- The newest transaction of each daemon that was kept: so that a lost answer to a commit is no riddle.
 CREATE TABLE commits (
@@ -137,12 +150,15 @@ CREATE TABLE rules (
   definition text NOT NULL
 );
 
--- The chain: hash = sha256(hash before + line). Nothing of `line` stands in a column that isn't checked against it.
+-- The chains: hash = sha256(hash before in the chain + line). No part of `line` stands in a column that isn't checked against it.
 CREATE TABLE events (
-  seq bigint PRIMARY KEY,
+  seq bigint PRIMARY KEY,              -- over all chains, in the order in which they were decided
+  chain text COLLATE "C" NOT NULL,
+  number bigint NOT NULL,              -- within the chain
   run text COLLATE "C",
   line text NOT NULL,                  -- JSON [at, kind, run, data]
-  hash text NOT NULL
+  hash text NOT NULL,
+  UNIQUE (chain, number)
 );
 CREATE INDEX events_by_run ON events (run, seq) WHERE run IS NOT NULL;
 
