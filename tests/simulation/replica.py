@@ -60,6 +60,7 @@ class Surroundings(Protocol):
     faults: Faults
     watch: Watch
     alone: bool
+    seated: str | None  # the worker of the newest daemon, where there is one at a time
     calm: bool
 
     def note(self, who: str, what: str) -> None:
@@ -101,7 +102,8 @@ class Replica(Process):
         engine = Engine(self._store, world.clock, CATALOG, StubbedSecrets())
         if world.alone:
             now = world.clock.now()
-            await self._store.transact(lambda tx: tx.take_over(now, None))
+            await self._store.transact(lambda tx: tx.take_over(now, world.seated))
+            world.seated = engine.desk.worker
         await engine.adopt(world.book.rules, world.book.standing, {})
         self.engine = engine
         await engine.run()

@@ -7,6 +7,7 @@ the simulation waits for it without turning its own. So a seed goes the same way
 from __future__ import annotations
 
 import asyncio
+import atexit
 import itertools
 import re
 import threading
@@ -102,4 +103,6 @@ class SharedStore:
 @cache
 def _server() -> tuple[PostgresStore, Elsewhere]:
     elsewhere = Elsewhere()
-    return elsewhere.do(open_store(running().store(), "local", lambda now: None, 0.0)), elsewhere
+    store = elsewhere.do(open_store(running().store(), "local", lambda now: None, 0.0))
+    atexit.register(lambda: elsewhere.do(store.close()))
+    return store, elsewhere

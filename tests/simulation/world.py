@@ -69,6 +69,7 @@ class World:
         self.watch = Watch(self.book, self.store._connection, self.clock.now, self.note)
         self.replicas: list[Replica] = []
         self.alone = self.draw.random() < 0.35
+        self.seated: str | None = None
         self.calm = False
         self.horizon = self.draw.choice((10.0, 20.0, 20.0, 45.0))
         self._answers = draws("answers", seed)
