@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 DEBIAN := prometheus prometheus-alertmanager strace wrk postgresql postgresql-contrib openssh-server openssh-client \
-  zsh fish tcsh ksh mksh busybox
+  zsh fish tcsh ksh mksh busybox faketime
 
-.PHONY: help run demo fakes test quick check bench mutation lock clean debian
+.PHONY: help run demo fakes test quick check bench mutation faults lock clean debian
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,8 +40,11 @@ bench: $(VENV)/dev.stamp debian ## measure beside the limits in one run, and wri
 mutation: $(VENV)/dev.stamp ## see which changes of guards, claims and transitions no test notices: docs/mutation.md
 	$(BIN)/python tests/mutation/run.py
 
+faults: $(VENV)/dev.stamp debian ## inject every fault of the promises, and write docs/faults.md
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m fault --faults-page
+
 debian: # what the tests need and PyPI hasn't
-	@for tool in prometheus prometheus-alertmanager promtool amtool strace wrk pg_ctlcluster /usr/sbin/sshd zsh fish tcsh ksh mksh busybox; do \
+	@for tool in prometheus prometheus-alertmanager promtool amtool strace wrk pg_ctlcluster /usr/sbin/sshd zsh fish tcsh ksh mksh busybox faketime; do \
 	  command -v $$tool >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 	  $(ROOT) apt-get update -qq && \

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import structlog
 
+pytest_plugins = ["faults.plugin"]
+
 
 @pytest.fixture(autouse=True)
 def _quiet() -> None:

@@ -162,6 +162,7 @@ async def test_another_user_comes_with_its_own_groups() -> None:
     assert child.stdout.split() == ["nobody", "nogroup"]
 
 
+@pytest.mark.fault("child ignores SIGTERM")
 async def test_p14_a_child_that_ignores_sigterm_is_killed_after_the_grace() -> None:
     """SIGTERM is asked first; SIGKILL ends the matter, and what was said till then is kept."""
     child = await ended(shell("trap '' TERM; echo started; while :; do sleep 60; done"), seconds=1, grace=0.2)
@@ -176,6 +177,7 @@ async def test_p14_a_child_that_heeds_sigterm_may_tidy_up() -> None:
     assert child.seconds < 5
 
 
+@pytest.mark.fault("grandchild holds the pipe")
 async def test_p14_a_grandchild_that_holds_the_pipe_is_killed_with_the_step() -> None:
     """When the child has exited, the step is over for its whole group."""
     child = await ended(shell("sleep 60 & echo $!"))
@@ -184,6 +186,7 @@ async def test_p14_a_grandchild_that_holds_the_pipe_is_killed_with_the_step() ->
     assert gone(int(child.stdout))
 
 
+@pytest.mark.fault("endless output")
 async def test_endless_output_is_drained_and_bounded() -> None:
     """The child isn't blocked by output that nobody keeps, and memory stays flat."""
     tracemalloc.start()
@@ -219,6 +222,7 @@ async def test_bytes_that_are_not_text_are_replaced() -> None:
     assert (await ended(shell("printf 'a\\000b\\377c'"))).stdout == "a\ufffdb\ufffdc"
 
 
+@pytest.mark.fault("zombies")
 async def test_nothing_is_left_over(has_no_children) -> None:
     """Neither zombies nor descriptors remain, however a child ended."""
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
@@ -256,6 +260,7 @@ async def test_cancelling_twice_kills_at_once(announcement) -> None:
     assert gone(child)
 
 
+@pytest.mark.fault("zombies")
 async def test_a_child_that_can_not_be_killed_is_said_so_and_reaped_later(
     monkeypatch, tmp_path: Path, has_no_children
 ) -> None:

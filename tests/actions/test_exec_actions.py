@@ -150,6 +150,7 @@ async def test_p2_what_never_began_may_be_tried_again(run, tmp_path: Path) -> No
     assert "add /usr/bin/true to exec.allow" in forbidden.error or "add /bin/true to exec.allow" in forbidden.error
 
 
+@pytest.mark.fault("endless output")
 async def test_a_huge_output_makes_a_bounded_result(run) -> None:
     """Result and all fits the bound, however the output looks as JSON."""
     outcome = await run(

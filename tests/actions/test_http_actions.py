@@ -190,6 +190,7 @@ async def test_many_headers_make_a_bounded_result(get, serve) -> None:
     assert encoded_size(outcome.result) <= MAX_RESULT_BYTES
 
 
+@pytest.mark.fault("hung HTTP target")
 async def test_a_server_that_hangs_is_left_at_the_deadline(get, serve) -> None:
     """It had the request, so nobody can say what it did with it."""
 
@@ -202,6 +203,7 @@ async def test_a_server_that_hangs_is_left_at_the_deadline(get, serve) -> None:
     assert "no complete answer after 0.3 s; the request may have been received" in outcome.error
 
 
+@pytest.mark.fault("hung HTTP target")
 async def test_a_body_that_drips_is_left_at_the_deadline(get, raw) -> None:
     """The deadline is for the whole answer, not for each byte."""
 
@@ -243,6 +245,7 @@ async def test_p2_nothing_was_sent_to_a_port_where_nobody_listens(request_) -> N
     assert outcome.error.endswith("; nothing was sent")
 
 
+@pytest.mark.fault("DNS failure")
 async def test_p2_nothing_was_sent_to_a_name_that_does_not_resolve(request_, monkeypatch) -> None:
     """A failure of DNS is safe to try again."""
 
@@ -317,6 +320,7 @@ async def test_a_get_follows_a_redirect_within_the_server(get, serve) -> None:
     assert (outcome.result["json"]["path"], outcome.result["json"]["headers"]["x-api"]) == ("/new?x=1", "1")
 
 
+@pytest.mark.fault("redirect to another host")
 async def test_p9_a_redirect_elsewhere_is_not_followed(get, serve) -> None:
     """The other server hears nothing, of the secret least of all; the operator hears where it pointed."""
     heard = []
@@ -353,6 +357,7 @@ async def test_a_circle_of_redirects_ends(get, serve) -> None:
     assert "redirects more than 5 times" in outcome.error
 
 
+@pytest.mark.fault("redirect to another host")
 async def test_a_write_is_never_redirected(request_, serve) -> None:
     """Sending it again elsewhere is not what the rule said."""
     outcome = await request_(await serve(answering(status=307, headers={"Location": "/new"})))

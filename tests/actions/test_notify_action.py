@@ -125,6 +125,7 @@ async def test_each_channel_has_its_own_url(context, inbox) -> None:
         ("a < b, c[1] (d) 3 @ 4!", "a < b, c[1] (d) 3 @ 4!"),
     ],
 )
+@pytest.mark.fault("CR/LF")
 async def test_p10_nobody_is_mentioned_in_a_chat(send, serve, text: str, arrives: str) -> None:
     """Mattermost's plug-in passes a text on as it is, so what would take effect is broken; mail addresses are not."""
     seen = []

@@ -29,6 +29,7 @@ CREDENTIALS = (
 
 
 @pytest.mark.parametrize("address", PRIVATE)
+@pytest.mark.fault("redirect to another host")
 def test_a_name_that_leads_to_a_private_address_is_refused(address: str) -> None:
     """Whatever form the address has; and the operator hears what to add where."""
     why = Reach().refuses("web.example.com", address)
@@ -147,6 +148,7 @@ def get(context) -> Callable[..., Any]:
     return go
 
 
+@pytest.mark.fault("redirect to another host")
 async def test_nothing_is_sent_to_a_name_that_leads_to_this_machine(get, server, name_server) -> None:
     """Till the configuration allows the name or the address."""
     port, asked = server
@@ -179,6 +181,7 @@ async def test_to_be_named_by_a_label_is_not_to_be_reached_privately(get, server
     assert (outcome.kind, asked) == (Result.NOT_SENT, [])
 
 
+@pytest.mark.fault("redirect to another host")
 async def test_a_name_that_changes_its_mind_gains_nothing(get, context, server, name_server) -> None:
     """It is asked once for each connection, and what was judged is what is connected to (DNS rebinding)."""
     port, asked = server

@@ -259,16 +259,19 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     return Ground(tmp_path_factory.mktemp("crash"))
 
 
+@pytest.mark.fault("SIGKILL at every state transition", store="sqlite")
 def test_p1_p2_p8_a_kill_at_any_writing_call_loses_nothing_and_repeats_nothing(ground: Ground) -> None:
     """Whenever the daemon is killed at work, what it acknowledged is there afterwards, and no step ran twice."""
     survive(ground, "work", ground.empty, Trial.act, int(KILLS) if KILLS != "all" else 0)
 
 
+@pytest.mark.fault("SIGKILL at every state transition", store="sqlite")
 def test_p1_a_kill_while_the_store_is_made_leaves_one_that_can_be_used(ground: Ground) -> None:
     """A first start that is killed halfway does not stand in the way of the next one."""
     survive(ground, "first-start", None, Trial.idle, 4)
 
 
+@pytest.mark.fault("SIGKILL at every state transition", store="sqlite")
 def test_p2_a_second_kill_during_recovery_repeats_nothing_either(ground: Ground) -> None:
     """A daemon that is killed again while it takes up what the last one left keeps the same promises."""
     crashed = ground.killed(Moment("vfork", 12), "crashed", ground.empty, Trial.act)

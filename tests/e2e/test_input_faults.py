@@ -75,6 +75,7 @@ def slow(daemon: Daemon) -> Iterator[Future[list[tuple[float, Answer]]]]:
         yield thread.submit(bodies.SlowSenders(daemon).drip)
 
 
+@pytest.mark.fault("slow body")
 def test_slow_senders_hold_nobody_up(daemon: Daemon, slow: Future[list[tuple[float, Answer]]]) -> None:
     """While fifty bodies drip in, others are answered at once."""
     for number in range(20):
@@ -108,6 +109,7 @@ def test_the_token_and_the_password_are_both_taken(daemon: Daemon, scheme: str) 
 # -- bodies that are too much --
 
 
+@pytest.mark.fault("body over the limit")
 def test_a_body_announced_as_too_large_is_413_before_it_is_sent(daemon: Daemon) -> None:
     """The limit is held against Content-Length, and nothing is read."""
     with closing(connect(daemon)) as connection:
@@ -115,6 +117,7 @@ def test_a_body_announced_as_too_large_is_413_before_it_is_sent(daemon: Daemon) 
         refused(answer_on(connection), 413)
 
 
+@pytest.mark.fault("body over the limit")
 def test_a_body_that_grows_too_large_is_413(daemon: Daemon) -> None:
     """A chunked body announces nothing: it is cut off at the limit."""
     with closing(connect(daemon)) as connection:
@@ -128,6 +131,7 @@ def test_a_body_that_grows_too_large_is_413(daemon: Daemon) -> None:
         refused(answer_on(connection), 413)
 
 
+@pytest.mark.fault("10⁶")
 def test_p16_many_growing_bodies_at_once_are_bounded_together(daemon: Daemon) -> None:
     """Bodies that announce no length count as well: past what memory is given to them, senders are told to come again."""
     before = resident(daemon)
@@ -159,6 +163,7 @@ def test_a_sender_that_leaves_in_the_midst_of_a_large_body_holds_nobody_up(daemo
 
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "deflate", "identity, gzip"])
+@pytest.mark.fault("compressed bodies")
 def test_a_compressed_body_is_refused_unopened(daemon: Daemon, coding: str) -> None:
     """Alertmanager sends none, and a small one may become anything."""
     bomb = gzip.compress(b" " * 30 * MEBIBYTE)
@@ -166,6 +171,7 @@ def test_a_compressed_body_is_refused_unopened(daemon: Daemon, coding: str) -> N
 
 
 @pytest.mark.parametrize("count", [60_000, 2_000_000])
+@pytest.mark.fault("10⁶")
 def test_more_alerts_than_the_limit_are_413_in_bounded_memory(daemon: Daemon, count: int) -> None:
     """However many fit into a body that is not too large by itself."""
     answer = post(daemon, b'{"alerts":[' + b",".join([b"{}"] * count) + b"]}")
@@ -186,6 +192,7 @@ def stored(daemon: Daemon) -> int:
     return sum(file.stat().st_size for file in daemon.store.parent.iterdir())
 
 
+@pytest.mark.fault("20,000 alerts in one body", store="sqlite")
 def test_20_000_alerts_in_one_body_are_taken_while_others_are_served(daemon: Daemon) -> None:
     """A storm is acknowledged in bounded time, and the daemon answers everyone else meanwhile."""
     alerts = [alert(f"storm-{number}", annotations={"summary": "x" * 200}) for number in range(20_000)]
@@ -209,6 +216,7 @@ def test_20_000_alerts_in_one_body_are_taken_while_others_are_served(daemon: Dae
 
 
 @pytest.mark.parametrize("body", bodies.MALFORMED.values(), ids=bodies.MALFORMED)
+@pytest.mark.fault("JSON nested 100,000 deep")
 def test_a_malformed_body_is_400_with_the_reason(daemon: Daemon, body: bytes) -> None:
     """It would be no better for being sent again, so the sender is told what is wrong with it."""
     refused(daemon.post(body), 400)
@@ -218,6 +226,8 @@ def test_a_malformed_body_is_400_with_the_reason(daemon: Daemon, body: bytes) ->
 
 
 @pytest.mark.parametrize("bad", bodies.BAD.values(), ids=bodies.BAD)
+@pytest.mark.fault("NUL or lone surrogates")
+@pytest.mark.fault("label bombs")
 def test_an_alert_that_cannot_be_taken_is_refused_by_itself(daemon: Daemon, bad: Any) -> None:
     """The others of its body are taken; it is counted, and the record says why it was refused."""
     before = daemon.metric("remediator_alerts_total")
@@ -239,6 +249,8 @@ def test_an_alert_that_cannot_be_taken_is_refused_by_itself(daemon: Daemon, bad:
 
 
 @pytest.mark.parametrize(("odd", "fires"), bodies.ODD.values(), ids=bodies.ODD)
+@pytest.mark.fault("ancient `startsAt`")
+@pytest.mark.fault("resolved before firing")
 def test_an_odd_alert_is_taken(daemon: Daemon, odd: Any, fires: bool) -> None:
     """Senders have their ways, and an alert that can be understood is not lost."""
     answer = daemon.post({"alerts": [odd]})
@@ -249,6 +261,7 @@ def test_an_odd_alert_is_taken(daemon: Daemon, odd: Any, fires: bool) -> None:
     assert any(each["labels"] == odd["labels"] for each in firing) is fires
 
 
+@pytest.mark.fault("replayed body", store="sqlite")
 def test_a_body_sent_again_leads_to_no_new_run(daemon: Daemon) -> None:
     """Byte for byte the same, at once and many times."""
     body = json.dumps({"alerts": [note("replayed", "x")]}).encode()
@@ -261,6 +274,7 @@ def test_a_body_sent_again_leads_to_no_new_run(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("value", bodies.INERT)
+@pytest.mark.fault("CR/LF")
 def test_p10_a_hostile_value_arrives_as_one_inert_argument(daemon: Daemon, value: str) -> None:
     """No shell, no template and no option parser sees it on the way."""
     run = noted(daemon, value)
@@ -275,6 +289,7 @@ def test_an_empty_value_is_a_label_that_is_not_there(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("value", bodies.UNSAFE)
+@pytest.mark.fault("CR/LF")
 def test_p10_a_value_that_could_steer_a_program_is_refused(daemon: Daemon, value: str) -> None:
     """An option where an argument begins, and control characters: the decision is `blocked`, and nothing is started."""
     run = noted(daemon, value)
@@ -342,6 +357,7 @@ def test_a_sender_that_leaves_halfway_is_no_fault_of_ours(daemon: Daemon) -> Non
 # -- what is left --
 
 
+@pytest.mark.fault("slow body")
 def test_slow_bodies_are_given_up_in_the_end(slow: Future[list[tuple[float, Answer]]]) -> None:
     """A body has half a minute to arrive; then its sender is told to come again."""
     answers = slow.result()
@@ -357,6 +373,7 @@ def test_no_label_reaches_the_metrics(daemon: Daemon) -> None:
         assert word not in told
 
 
+@pytest.mark.fault("CR/LF")
 def test_p10_nothing_that_was_sent_steers_the_terminal_of_who_reads_the_log(daemon: Daemon) -> None:
     """Escape sequences and line breaks of labels are shown, not carried out."""
     daemon.post({"alerts": [alert("\x1b[2J", labels={"alertname": "Note", "value": "\x1b[31m\r\nforged line"})]})

@@ -50,6 +50,7 @@ def ends(pid: int, within: float = 5.0) -> None:
     eventually(ended, f"the process {pid} has ended", within=within)
 
 
+@pytest.mark.fault("grandchild holds the pipe")
 def test_p14_what_a_step_left_in_a_session_of_its_own_ends_with_it(daemon: Gated) -> None:
     """The step has succeeded, and nothing of it runs on."""
     run, stray = begin_to_leave(daemon, "env -i")
@@ -58,6 +59,7 @@ def test_p14_what_a_step_left_in_a_session_of_its_own_ends_with_it(daemon: Gated
     assert not Path(f"/proc/{stray}").exists()
 
 
+@pytest.mark.fault("grandchild holds the pipe")
 def test_p14_what_left_its_group_is_ended_after_kill_9_by_the_next_start(daemon: Gated) -> None:
     """At the latest: it bears the run's mark."""
     _, stray = begin_to_leave(daemon)
@@ -68,6 +70,7 @@ def test_p14_what_left_its_group_is_ended_after_kill_9_by_the_next_start(daemon:
     ends(stray)
 
 
+@pytest.mark.fault("grandchild holds the pipe")
 def test_p14_kill_9_ends_a_step_at_once_where_groups_may_be_made(daemon: Gated) -> None:
     """The program, and what it left in a session of its own without any mark: no next start is needed."""
     _, stray = begin_to_leave(daemon, "env -i")

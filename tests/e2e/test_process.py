@@ -33,6 +33,7 @@ def refuses(daemon: Daemon) -> str:
 # -- stopping --
 
 
+@pytest.mark.fault("SIGTERM mid-run", store="sqlite")
 def test_sigterm_lets_a_step_at_work_end_records_it_and_exits_with_0(daemon: Gated) -> None:
     """What is at work ends and is on record before the daemon goes; the next one carries the run on."""
     run = daemon.begin()
@@ -64,6 +65,7 @@ def test_a_daemon_that_stops_is_not_ready_and_takes_nothing_more(daemon: Gated) 
     assert daemon.effects() == ["begun a", "ended a"]
 
 
+@pytest.mark.fault("SIGTERM mid-run", store="sqlite")
 def test_p2_a_second_sigterm_stops_at_once_and_leaves_the_step_unknown(daemon: Gated) -> None:
     """Who asks twice gets it at once, with a status that isn't 0; what was at work is unknown, and not repeated."""
     run = daemon.begin()
@@ -75,6 +77,7 @@ def test_p2_a_second_sigterm_stops_at_once_and_leaves_the_step_unknown(daemon: G
     assert daemon.effects().count("begun a") == 1
 
 
+@pytest.mark.fault("SIGTERM mid-run", store="sqlite")
 def test_sigterm_in_the_midst_of_notifications_cuts_nothing_off(daemon: Gated) -> None:
     """Whatever was acknowledged when the signal came is drained or carried on by the next daemon; nothing is unknown."""
     daemon.open_gate()
@@ -124,6 +127,7 @@ def test_sigterm_while_a_notification_is_being_kept_waits_for_what_it_begins(dae
     assert daemon.effects() == (["begun a", "ended a"] if daemon.runs() else [])
 
 
+@pytest.mark.fault("SIGKILL at every state transition", store="sqlite")
 def test_p2_kill_9_with_a_child_at_work_leaves_the_run_unknown(daemon: Gated) -> None:
     """The next daemon finds a step that was begun and has no end: it says so, and doesn't begin it again."""
     run = daemon.begin()
@@ -198,6 +202,7 @@ def test_rules_in_a_config_map_are_loaded_when_kubernetes_swaps_them(tmp_path: P
             in_force(daemon, version)
 
 
+@pytest.mark.fault("half-written file")
 def test_p11_a_broken_rule_file_leaves_the_last_good_set_in_force(daemon: Gated) -> None:
     """Metric and log say that the reload failed, and where; alerts go on being served; the mended file is adopted."""
     file = daemon.rules / "hold.yml"
@@ -216,6 +221,7 @@ def test_p11_a_broken_rule_file_leaves_the_last_good_set_in_force(daemon: Gated)
 # -- starting where it must not --
 
 
+@pytest.mark.fault("two daemons on one SQLite file", store="sqlite")
 def test_a_second_daemon_on_the_same_store_refuses_and_says_why(daemon: Gated, tmp_path: Path) -> None:
     """Two daemons would decide twice: the second one goes, and the first is none the worse."""
     (tmp_path / "second").mkdir()
@@ -231,6 +237,7 @@ def test_a_port_in_use_is_named(daemon: Gated, tmp_path: Path) -> None:
     assert f"can't listen on {daemon.url.removeprefix('http://')}" in refuses(second)
 
 
+@pytest.mark.fault("unknown key, duplicate key")
 def test_invalid_rules_at_the_start_are_all_named_and_nothing_is_made(tmp_path: Path) -> None:
     """There is no last good set yet: the daemon names file and line, and doesn't start."""
     daemon = Gated(tmp_path)
@@ -277,6 +284,8 @@ def damaged_database(file: Path) -> None:
 @pytest.mark.parametrize(
     "make", [no_database, another_programs_database, database_of_a_newer_version, damaged_database]
 )
+@pytest.mark.fault("corrupt or foreign file", store="sqlite")
+@pytest.mark.fault("versions N and N+1", store="sqlite")
 def test_p15_a_store_that_is_not_ours_is_refused_and_left_as_it_is(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
@@ -292,6 +301,7 @@ def test_p15_a_store_that_is_not_ours_is_refused_and_left_as_it_is(
 # -- a store that fails while it runs --
 
 
+@pytest.mark.fault("disk full", store="sqlite")
 def test_p4_a_full_disk_starts_nothing_and_recovers_by_itself(tmp_path: Path) -> None:
     """503 while it is full; what was at work is recorded when there is room again, and what is sent again is done."""
     with small_disk(tmp_path / "state", "2m") as disk, Gated(tmp_path) as daemon:
@@ -315,6 +325,8 @@ def test_p4_a_full_disk_starts_nothing_and_recovers_by_itself(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("fault", ["fdatasync,fsync:error=EIO", "pwrite64:error=EROFS"])
+@pytest.mark.fault("error from fsync", store="sqlite")
+@pytest.mark.fault("file deleted or read-only while running", store="sqlite")
 def test_p4_a_broken_disk_stops_the_daemon(daemon: Gated, fault: str) -> None:
     """After a failed write nothing can be promised: nothing is acknowledged or retried, and a supervisor is called."""
     with injected(daemon, fault):
@@ -330,6 +342,7 @@ def test_p4_a_broken_disk_stops_the_daemon(daemon: Gated, fault: str) -> None:
     assert daemon.effects().count("begun a") <= 1
 
 
+@pytest.mark.fault("error from fsync", store="sqlite")
 def test_p4_a_broken_disk_does_not_keep_a_daemon_whose_step_ended_from_stopping(daemon: Gated) -> None:
     """What ended can't be recorded any more; the next daemon finds it unknown."""
     run = daemon.begin()
@@ -343,6 +356,7 @@ def test_p4_a_broken_disk_does_not_keep_a_daemon_whose_step_ended_from_stopping(
     daemon.until(run, "unknown")
 
 
+@pytest.mark.fault("file deleted or read-only while running", store="sqlite")
 def test_p4_a_deleted_store_stops_the_daemon(daemon: Gated) -> None:
     """What would be written is lost already: nothing is acknowledged, and no new store is made in its place."""
     daemon.store.unlink()
@@ -353,6 +367,7 @@ def test_p4_a_deleted_store_stops_the_daemon(daemon: Gated) -> None:
     assert daemon.effects() == []
 
 
+@pytest.mark.fault("database locked", store="sqlite")
 def test_p4_a_locked_store_answers_503_within_a_bound_and_recovers(daemon: Gated) -> None:
     """Somebody who holds the file, a backup say, makes senders come again; it doesn't end the daemon."""
     daemon.open_gate()

@@ -155,6 +155,7 @@ async def test_an_acknowledged_alert_whose_run_had_not_begun_is_acted_on_after_t
     assert await stage.states() == [("succeeded", None)]
 
 
+@pytest.mark.fault("SIGTERM mid-run", store="sqlite")
 async def test_draining_lets_a_step_end_and_leaves_the_rest_for_the_next_start(stage: Stage) -> None:
     """SIGTERM in the middle of a run loses nothing and repeats nothing."""
     await stage.rules(rule("[{uses: test.write}, {uses: test.notify}]"))
@@ -170,6 +171,7 @@ async def test_draining_lets_a_step_end_and_leaves_the_rest_for_the_next_start(s
     assert (stage.used("test.write"), stage.used("test.notify")) == (1, 1)
 
 
+@pytest.mark.fault("SIGSTOP past the lease", store="sqlite")
 async def test_p3_a_daemon_that_was_frozen_past_its_lease_does_not_take_its_own_run_for_a_dead_ones(
     stage: Stage,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from stage import Stage
 
 RESTART = """
@@ -217,6 +218,7 @@ async def test_a_rule_that_changes_before_the_first_step_gives_its_alerts_to_the
     assert stage.calls == [("test.write", "new web")]
 
 
+@pytest.mark.fault("reload during a run")
 async def test_p11_a_run_keeps_the_rule_it_began_with(stage: Stage) -> None:
     """A reload in the middle changes nothing for it."""
     two = RESTART + "      - {uses: test.write, with: {says: second}}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from stage import Stage, ok
 
 from remediator.actions.protocol import Outcome, Result
@@ -45,6 +46,7 @@ async def history(stage: Stage) -> list[dict[str, Any]]:
     return [dict(each.data) for each in events if each.kind == EventKind.DELIVERED]
 
 
+@pytest.mark.fault("pager down", store="sqlite")
 async def test_what_could_not_be_sent_is_sent_when_it_can_be(stage: Stage) -> None:
     """The run goes on meanwhile, and says so of its step."""
     await stage.rules(rules())
@@ -78,6 +80,7 @@ async def test_messages_of_one_channel_keep_their_order(stage: Stage) -> None:
     assert sent(stage) == ["a", "a", "b", "c"]
 
 
+@pytest.mark.fault("pager down", store="sqlite")
 async def test_it_survives_a_crash(stage: Stage) -> None:
     """Kept is kept."""
     await stage.rules(rules())
@@ -184,6 +187,7 @@ def second(stage: Stage) -> Rule:
     return rule
 
 
+@pytest.mark.fault("pager down", store="sqlite")
 async def test_past_a_span_another_channel_is_told_once(stage: Stage) -> None:
     """Of what, by which rule; the message is still sent when it can be."""
     await stage.rules(rules(), second=second(stage), second_after=300.0)

@@ -40,6 +40,7 @@ def stand_still(stage: Stage, monkeypatch: pytest.MonkeyPatch, *, before: float 
     monkeypatch.setattr(stage.store, "transact", slowly)
 
 
+@pytest.mark.fault("suspend and resume")
 async def test_p5_a_limit_counts_from_the_moment_of_admission_however_long_that_had_to_wait(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +63,7 @@ async def test_p6_a_body_that_had_to_wait_is_counted_when_it_is_taken_in(stage: 
     assert await stage.states() == [("blocked", "storm")] * 6
 
 
+@pytest.mark.fault("SIGSTOP past the lease", store="sqlite")
 async def test_p3_a_step_does_not_begin_once_its_lease_has_run_out(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

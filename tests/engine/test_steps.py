@@ -102,6 +102,7 @@ async def test_retry_on_a_read_waits_for_a_condition(stage: Stage) -> None:
         ("{idempotent: true}", FAILED, 3),
     ],
 )
+@pytest.mark.fault("DNS failure")
 async def test_p2_a_write_is_tried_again_only_if_idempotent_or_not_sent(
     stage: Stage, with_: str, outcome: Outcome, calls: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from stage import Stage
 
 from remediator.actions.protocol import Outcome, Result
@@ -54,6 +55,7 @@ async def test_stable_for_wants_them_to_hold_without_a_break(stage: Stage) -> No
     assert await stage.states() == [("succeeded", None)]
 
 
+@pytest.mark.fault("remediation makes it worse")
 async def test_a_verification_that_stays_false_undoes_and_tells(stage: Stage) -> None:
     """At the latest when `within` is over."""
     await stage.rules(rule(f"{{within: 1m, every: 15s, {CHECK}}}"))

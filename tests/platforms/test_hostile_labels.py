@@ -111,6 +111,7 @@ async def arrived(place: Stand, name: str, params: Parameters, resources: Resour
 
 
 @pytest.mark.parametrize("name", CATALOG)
+@pytest.mark.fault("CR/LF")
 async def test_p10_nothing_but_the_literal_value_arrives(name: str, stand: Start, resources: Resources) -> None:
     """In every text of every example and sample."""
     place = await stand(name)

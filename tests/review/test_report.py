@@ -386,6 +386,7 @@ def test_of_a_confidential_rule_there_is_rule_priority_state_and_id_alone(night:
 EVIL = "\x1b[2J@here <!channel> <b>x</b> [a](http://evil.example) `c` |d| *e* #1 www.evil.example\n# head\n- item &lt;"
 
 
+@pytest.mark.fault("CR/LF")
 def test_no_value_steers_a_terminal(night: Night) -> None:
     """Control characters and line breaks are shown, not obeyed (P10)."""
     night.has(State.FAILED, Reason.STEP, target=EVIL, because=EVIL, did=(EVIL,))
@@ -395,6 +396,7 @@ def test_no_value_steers_a_terminal(night: Night) -> None:
     assert not any(line.startswith(("#", "-")) for line in text.splitlines())
 
 
+@pytest.mark.fault("CR/LF")
 def test_no_value_is_markup_link_or_mention_in_markdown(night: Night) -> None:
     """Nor HTML, a table's cell, or a heading (P10)."""
     night.has(State.FAILED, Reason.STEP, target=EVIL, because=EVIL, did=(EVIL,))

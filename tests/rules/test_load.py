@@ -324,6 +324,7 @@ def test_a_folder_without_rules_is_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", range(0, len(EXAMPLE), 37))
+@pytest.mark.fault("half-written file")
 def test_p11_a_half_written_file_gives_problems_or_rules(tmp_path: Path, length: int) -> None:
     """Wherever the writing stopped, loading does not raise."""
     loaded = load(tmp_path, EXAMPLE[:length])
@@ -540,6 +541,7 @@ def test_p11_a_half_written_file_gives_problems_or_rules(tmp_path: Path, length:
         (plain("ladder: [{steps: [{uses: fly.logs, with: {app: x}}]}]"), 9, 13, "ladder", "bad-value", "has both"),
     ],
 )
+@pytest.mark.fault("unknown key, duplicate key")
 def test_a_fault_has_its_place_and_says_what_is_wrong(
     tmp_path: Path, text: str, line: int, *, column: int, key: str | None, code: str, says: str
 ) -> None:
@@ -551,6 +553,7 @@ def test_a_fault_has_its_place_and_says_what_is_wrong(
     assert loaded.rules.rules == ()
 
 
+@pytest.mark.fault("unknown key, duplicate key")
 def test_several_faults_of_several_files_come_in_one_go(tmp_path: Path) -> None:
     """Faults of shape don't hide those of meaning, neither in the same rule nor in the next file."""
     first = plain("colour: red\nguard: {cooldown: 5}\nundo: [{uses: fly.lgs}]", match="a=", target="'{{ x'")
@@ -581,6 +584,7 @@ def test_a_fault_in_defaults_is_told_once_and_where_it_stands(tmp_path: Path) ->
     assert loaded.problems[0].rule == "plain"
 
 
+@pytest.mark.fault("unknown key, duplicate key")
 def test_a_key_twice_in_a_rule_names_the_rule(tmp_path: Path) -> None:
     """So does every fault of the YAML that lies inside one."""
     [problem] = load(tmp_path, plain("undo: [{uses: fly.logs, with: {app: x, app: y}}]")).problems
@@ -653,6 +657,7 @@ def test_templates_may_name_what_is_there_by_then(tmp_path: Path) -> None:
         ),
     ],
 )
+@pytest.mark.fault("unknown key, duplicate key")
 def test_what_the_configuration_lacks_is_told_only_with_one(
     tmp_path: Path, more: str, line: int, column: int, key: str, code: str
 ) -> None:

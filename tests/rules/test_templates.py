@@ -80,6 +80,7 @@ def test_a_text_is_rendered(source: str, expected: object) -> None:
     assert render(source) == expected
 
 
+@pytest.mark.fault("CR/LF")
 def test_p10_a_value_is_never_rendered_again() -> None:
     """A template in an annotation is text, wherever it goes."""
     assert render("{{ annotations.summary }}") == "{{ 7 * 7 }}"

@@ -140,6 +140,7 @@ def test_days_of_a_short_month(days: list[str], held: list[int]) -> None:
     assert [day for day in range(1, 29) if february.holds(at(f"2027-02-{day:02}T12:00"))] == held
 
 
+@pytest.mark.fault("DST gap and overlap")
 def test_29_february() -> None:
     """It is the last day of its month in a leap year, and not there in another."""
     leap_day = window({"days_of_month": ["29"], "months": ["february"]})
@@ -163,6 +164,7 @@ def test_29_february() -> None:
         (BERLIN, "2026-10-25", ("01:59", "02:01"), ["01:59", "02:00", "02:00"]),
     ],
 )
+@pytest.mark.fault("DST gap and overlap")
 def test_a_skipped_hour_never_comes_and_a_repeated_one_holds_twice(
     zone: str, day: str, times: tuple[str, str], shown: list[str]
 ) -> None:
@@ -253,6 +255,7 @@ SPAN = (int(at("2027-12-03T00:00")), int(at("2028-04-05T00:00")))  # a day insid
 
 
 @given(written_intervals(), st.integers(*SPAN))
+@pytest.mark.fault("DST gap and overlap")
 def test_windows_hold_as_a_plain_reading_of_them_says(written: Written, start: int) -> None:
     """Over two days from any instant, at odd seconds: the same as looking every range of every day up."""
     found, zone = window(written.form), ZoneInfo(written.form["location"])

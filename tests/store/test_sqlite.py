@@ -15,6 +15,7 @@ from remediator.store.protocol import Transaction
 from remediator.store.sqlite import audit, open_store
 
 
+@pytest.mark.fault("two daemons on one SQLite file", store="sqlite")
 async def test_a_second_daemon_is_kept_out(tmp_path: Path) -> None:
     """The lock is the kernel's: it goes with the process, and nothing stale is left."""
     first = open_store(tmp_path / "s.db")
@@ -41,6 +42,7 @@ async def test_the_lock_goes_with_a_killed_process(tmp_path: Path) -> None:
     await store.close()
 
 
+@pytest.mark.fault("corrupt or foreign file", store="sqlite")
 def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     """Somebody's database, a text, a damaged file: never recreated."""
     theirs = tmp_path / "theirs.db"
@@ -57,6 +59,7 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path) -> None:
         assert file.read_bytes() == before
 
 
+@pytest.mark.fault("versions N and N+1", store="sqlite")
 async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     """An older daemon doesn't guess at what a newer one wrote."""
     await open_store(tmp_path / "s.db").close()
@@ -67,6 +70,7 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         open_store(tmp_path / "s.db")
 
 
+@pytest.mark.fault("file deleted or read-only while running", store="sqlite")
 async def test_a_store_whose_file_is_removed_promises_nothing(tmp_path: Path) -> None:
     """What would be written to a deleted file is lost: fail closed."""
     store = open_store(tmp_path / "s.db")
