@@ -23,7 +23,7 @@ from remediator.engine import Engine, SystemClock
 from remediator.engine.anchoring import Anchoring
 from remediator.engine.noticing import Notice
 from remediator.engine.replicas import TELL_EVERY, Replicas
-from remediator.engine.starting import start
+from remediator.engine.starting import CLOCK_BACK, start
 from remediator.errors import ConfigurationError, InvalidRules, StoreError
 from remediator.log import configure_log
 from remediator.model.run import Event, EventKind, State
@@ -98,9 +98,11 @@ class Daemon:
     async def _serve(self, rules: Loaded, seat: Seat) -> int:
         self.engine = Engine(self.store, self.clock, self.catalog, self.secrets)
         self._anchoring = Anchoring(self.store, self.clock)
-        await start(self.engine, self._event(EventKind.DAEMON_STARTED), seat.before)
+        behind = await start(self.engine, self._event(EventKind.DAEMON_STARTED), seat.before)
         seat.sit(self.engine.desk.worker)
         await self.engine.adopt(rules.rules, standing_of(self.loaded, self.catalog), settings(self.loaded))
+        if behind:
+            await self.engine.say(CLOCK_BACK)
         self.replicas = Replicas(self.engine)
         await self.replicas.tell()
         self._note_rules(rules)

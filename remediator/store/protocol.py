@@ -332,7 +332,10 @@ class Transaction(Protocol):
         """Give the daemons that were heard of since then, by host and start."""
 
     async def touch(self, now: Timestamp) -> None:
-        """Write something that means nothing, to see whether the store takes writes."""
+        """Keep the present instant: to see whether the store takes writes, and for `newest`."""
+
+    async def newest(self) -> Timestamp | None:
+        """Give the newest instant that was kept: of the newest line of history, or by `touch`."""
 
     async def prune(self, runs: Timestamp, notifications: Timestamp, events: Timestamp) -> int:
         """Forget some of the closed runs, bodies and history older than these instants, and say how many rows.

@@ -47,6 +47,23 @@ def test_sigterm_lets_a_step_at_work_end_records_it_and_exits_with_0(daemon: Gat
     assert daemon.effects() == ["begun a", "ended a"]
 
 
+@pytest.mark.fault("SIGTERM mid-run", store="sqlite")
+def test_p2_a_step_that_does_not_end_holds_sigterm_up_for_a_bound_and_is_unknown(tmp_path: Path) -> None:
+    """Half a minute it is waited for; then it is ended, and the next daemon says that nobody knows how far it came."""
+    daemon = Gated(tmp_path)
+    (daemon.rules / "hold.yml").write_text(f"{daemon.rule}        timeout: 1h\n")
+    with daemon:
+        run = daemon.begin()
+        began = time.monotonic()
+        daemon.signal(SIGTERM)
+        daemon.wait(60)
+        assert 25 < time.monotonic() - began < 45
+        assert daemon.programs() == []
+        daemon.start()
+        assert daemon.until(run, "unknown")["reason"] == "interrupted"
+        assert daemon.effects() == ["begun a"]
+
+
 def test_sigterm_of_an_idle_daemon_is_no_defect(daemon: Gated) -> None:
     """An orderly stop exits with 0 and logs no error."""
     assert daemon.stop() == 0

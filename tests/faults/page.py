@@ -22,7 +22,7 @@ and the tests that make it happen, with real processes, signals, disks, clocks a
 runs them all and writes this page.
 
 Where a fault looks the same over any store, the store is `either`. What a machine can't do (mounting, tracing) is skipped, and
-the result says why. P1 to P18 are the [promises](../README.md#promises).
+the result says why. P1 to P18 are the [promises](../README.md#what-it-promises).
 """
 
 

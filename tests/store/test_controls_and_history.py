@@ -207,3 +207,16 @@ async def test_a_published_head_may_be_kept_again(store: Store) -> None:
     for _ in range(2):
         await store.transact(lambda tx: tx.keep_head(own))
     assert (await store.view(lambda tx: tx.heads()))[0] == own
+
+
+async def test_the_newest_instant_is_that_of_history_or_the_one_kept_last(store: Store) -> None:
+    """Nothing was kept yet; then a line; then a while without any line; then a clock that a person has accepted."""
+    assert await store.view(lambda tx: tx.newest()) is None
+    await store.transact(lambda tx: tx.touch(NOW - 99))
+    assert await store.view(lambda tx: tx.newest()) == NOW - 99
+    await store.transact(lambda tx: tx.append([event(1)]))
+    assert await store.view(lambda tx: tx.newest()) == NOW + 1
+    await store.transact(lambda tx: tx.touch(NOW + 99))
+    assert await store.view(lambda tx: tx.newest()) == NOW + 99
+    await store.transact(lambda tx: tx.touch(NOW - 99))
+    assert await store.view(lambda tx: tx.newest()) == NOW + 1

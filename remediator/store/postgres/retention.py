@@ -15,6 +15,13 @@ class RetentionRows(Rows):
     async def touch(self, now: Timestamp) -> None:
         await self._change("UPDATE head SET touched_at = $1", now)
 
+    async def newest(self) -> Timestamp | None:
+        row = await self._one(
+            "SELECT greatest((SELECT (line::json ->> 0)::float8 FROM events ORDER BY seq DESC LIMIT 1), touched_at) FROM head"
+        )
+        newest: Timestamp | None = row[0]
+        return newest
+
     async def prune(self, runs: Timestamp, notifications: Timestamp, events: Timestamp) -> int:
         return (
             await self._change(

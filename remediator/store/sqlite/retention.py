@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from remediator.model.identity import id_floor
 from remediator.model.time import Timestamp
+from remediator.store.chain import read_line
 from remediator.store.sqlite.rows import Rows
 
 _AT_ONCE = 1000
@@ -19,6 +20,12 @@ class RetentionRows(Rows):
             [("touched_at", repr(now))],
             "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         )
+
+    async def newest(self) -> Timestamp | None:
+        head = self._one("SELECT line FROM events ORDER BY seq DESC LIMIT 1")
+        touched = self._one("SELECT value FROM meta WHERE key = 'touched_at'")
+        instants = [] if head is None else [read_line(head[0])[0]]
+        return max(instants if touched is None else [*instants, float(touched[0])], default=None)
 
     async def prune(self, runs: Timestamp, notifications: Timestamp, events: Timestamp) -> int:
         return (
