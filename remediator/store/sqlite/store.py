@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -88,8 +88,14 @@ class SqliteStore:
         """Commit what is waiting, and let the file and its lock go."""
         self._jobs.put(None)
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._reader, self._close_reading)
         await loop.run_in_executor(None, self._writer.join)
+        if self.broken:
+            # Whoever closes the last connection copies the log into the file and calls fsync, as if nothing had been. A
+            # reader can't write: where one is still there, all is left to the next start, as after a kill.
+            with suppress(StoreError):  # the file is gone: nothing is left that could be spoilt
+                await self.view(lambda tx: tx.head())
+            self._connection.close()
+        await loop.run_in_executor(self._reader, self._close_reading)
         self._reader.shutdown(wait=True)
         self._connection.close()
         os.close(self._lock)
