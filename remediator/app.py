@@ -42,6 +42,9 @@ _log = structlog.get_logger("remediator")
 
 DRAIN_SECONDS = 30.0
 _RELOAD_AGAIN = 5.0  # seconds
+_NO_RULES = (
+    "no rule is left after the reload, so nothing is done about any alert: look where `rules` in the configuration says"
+)
 
 
 def shipped_rules() -> Path:
@@ -237,6 +240,7 @@ class Daemon:
         kept = {key: getattr(old, key) for key in ("listen", "state", "store")}
         loaded = LoadedConfig(loaded.config.model_copy(update=kept), loaded.path, loaded.base, loaded.environ)
         credential = _credential(loaded, Secrets(loaded))
+        had_rules = bool(self.engine.desk.rules.rules)
         await self.engine.adopt(rules.rules, standing_of(loaded, self.catalog), settings(loaded))
         self.loaded = loaded
         self.secrets.adopt(loaded)
@@ -246,6 +250,9 @@ class Daemon:
             self._moved.set()
             self._reload.set()  # what changed there before it was watched
         _log.info("rules loaded", rules=len(rules.rules.rules), mode=self._mode())
+        if had_rules and not rules.rules.rules:
+            _log.error(_NO_RULES)
+            await self.engine.say(Notice("rules", _NO_RULES))
 
     def _note_rules(self, rules: Loaded) -> None:
         metrics.RULES_LOADED.set(len(rules.rules.rules))

@@ -235,6 +235,18 @@ def test_p11_a_broken_rule_file_leaves_the_last_good_set_in_force(daemon: Gated)
     eventually(lambda: daemon.metric("remediator_rules_reload_success") == 1, "the metric is mended too")
 
 
+@pytest.mark.fault("no rules after reload")
+def test_when_no_rule_is_left_after_a_reload_log_metric_and_a_notice_say_so(tmp_path: Path) -> None:
+    """An emptied folder is obeyed, and is more likely a mistake: it must not pass unseen."""
+    told = {"to": [{"uses": "log", "with": {"message": "told: {{ notice.kind }}: {{ notice.text }}"}}]}
+    with Gated(tmp_path, notices=told) as daemon:
+        (daemon.rules / "hold.yml").unlink()
+        in_force(daemon)
+        eventually(lambda: "told: rules: no rule is left" in daemon.output(), "a notice was given")
+        assert daemon.metric("remediator_rules_loaded") == 0
+        assert '"level": "error"' in daemon.output()
+
+
 # -- starting where it must not --
 
 
@@ -360,6 +372,15 @@ def test_p4_a_broken_disk_stops_the_daemon(daemon: Gated, fault: str) -> None:
 
 
 @pytest.mark.fault("error from fsync", store="sqlite")
+def test_p4_a_failed_fsync_is_never_tried_again(daemon: Gated, tmp_path: Path) -> None:
+    """The kernel may have dropped what it could not write: a later success would be a lie about it."""
+    with injected(daemon, "fdatasync,fsync:error=EIO", trace=tmp_path / "trace"):
+        assert daemon.fire().status == 503
+        assert daemon.wait(15) != 0
+    calls = [line for line in (tmp_path / "trace").read_text().splitlines() if "sync(" in line]
+    assert len(calls) == 1, calls
+
+
 def test_p4_a_broken_disk_does_not_keep_a_daemon_whose_step_ended_from_stopping(daemon: Gated) -> None:
     """What ended can't be recorded any more; the next daemon finds it unknown."""
     run = daemon.begin()
