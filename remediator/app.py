@@ -13,22 +13,19 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from watchfiles import awatch
 
 from remediator import __version__, metrics
 from remediator.actions.catalog import Catalog, load_catalog
 from remediator.config import LoadedConfig, load_config, settings
 from remediator.engine import Engine, SystemClock
-from remediator.engine.anchoring import Anchoring
 from remediator.engine.noticing import Notice
-from remediator.engine.replicas import TELL_EVERY, Replicas
 from remediator.engine.starting import CLOCK_BACK, start
 from remediator.errors import ConfigurationError, InvalidRules, StoreError
+from remediator.housekeeping import Housekeeping
 from remediator.log import configure_log
 from remediator.model.run import Event, EventKind, State
 from remediator.receive import Limits
-from remediator.review.morning import report_when_due
 from remediator.rules.configured import standing_of
 from remediator.rules.load import Loaded, load_rules
 from remediator.secrets import Secrets
@@ -79,7 +76,7 @@ class Daemon:
         self._trouble: str | None = "starting"
         self.store: Store
         self.engine: Engine
-        self.replicas: Replicas
+        self.housekeeping: Housekeeping
         self.webhook: Webhook
 
     async def serve(self) -> int:
@@ -88,26 +85,24 @@ class Daemon:
         _report(rules)
         if not rules.ok:
             raise InvalidRules("the rules have errors, so nothing was started", rules.problems)
-        seat = Seat(self.loaded.state_folder)
+        self.store = await open_configured(self.loaded, self.clock.follow, self.clock.now())
         try:
-            self.store = await open_configured(self.loaded, self.clock.follow, self.clock.now())
+            seat = Seat(self.loaded.state_folder)
             try:
                 return await self._serve(rules, seat)
             finally:
-                await self.store.close()
+                seat.leave()
         finally:
-            seat.leave()
+            await self.store.close()
 
     async def _serve(self, rules: Loaded, seat: Seat) -> int:
         self.engine = Engine(self.store, self.clock, self.catalog, self.secrets)
-        self._anchoring = Anchoring(self.store, self.clock)
         behind = await start(self.engine, self._event(EventKind.DAEMON_STARTED), seat.before)
         seat.sit(self.engine.desk.worker)
         await self.engine.adopt(rules.rules, standing_of(self.loaded, self.catalog), settings(self.loaded))
         if behind:
             await self.engine.say(CLOCK_BACK)
-        self.replicas = Replicas(self.engine)
-        await self.replicas.tell()
+        self.housekeeping = Housekeeping(self.engine, lambda: self.loaded.config.retention)
         self._note_rules(rules)
         config = self.loaded.config
         self.webhook = Webhook(
@@ -126,16 +121,10 @@ class Daemon:
             raise ConfigurationError(
                 f"can't listen on {config.listen}: {error.strerror}: is another daemon running?"
             ) from error
-        await self._publish_head()
         self._signals()
         self.store.when_stirred(self.engine.stirred)
-        scheduler = AsyncIOScheduler(timezone="UTC")
-        scheduler.add_job(self._prune, "interval", hours=6)
-        scheduler.add_job(self._renew_credential, "interval", seconds=5)
-        scheduler.add_job(self._tell_replicas, "interval", seconds=TELL_EVERY)
-        scheduler.add_job(self._tell_report, "interval", seconds=15, misfire_grace_time=None)
-        scheduler.add_job(self._publish_head, "interval", hours=1)
-        scheduler.start()
+        self.housekeeping.every(5, self._renew_credential)
+        await self.housekeeping.begin()
         tasks = [
             asyncio.create_task(work)
             for work in (self.engine.run(), self._reloads(), self._watch(), self._store_watch())
@@ -153,7 +142,7 @@ class Daemon:
                 status = 1
                 _log.error("the daemon stops on a defect", exc_info=task.exception())
         status = 1 if self.store.broken else status
-        scheduler.shutdown(wait=False)
+        self.housekeeping.end()
         _log.info("draining: steps at work may end", seconds=DRAIN_SECONDS)
         await self.engine.drain(DRAIN_SECONDS)
         await runner.cleanup()
@@ -162,7 +151,7 @@ class Daemon:
         await asyncio.gather(*tasks, stopping, return_exceptions=True)
         if not self.store.broken:
             await self.store.transact(lambda tx: tx.append([self._event(EventKind.DAEMON_STOPPED)]))
-            await self._publish_head()
+            await self.housekeeping.publish_head()
         return status
 
     def _what_is_wrong(self) -> str | None:
@@ -322,34 +311,6 @@ class Daemon:
             self.webhook.credential = _credential(self.loaded, self.secrets)
         except ConfigurationError as error:
             _log.error("the webhook's credential can't be read: the last one stays in force", error=str(error))
-
-    async def _prune(self) -> None:
-        now, keep = self.clock.now(), self.loaded.config.retention
-        before = {"runs": now - keep.runs, "notifications": now - keep.notifications, "events": now - keep.events}
-        try:
-            gone = 1
-            while gone:
-                gone = await self.store.transact(lambda tx: tx.prune(**before))
-        except StoreError as error:
-            _log.error("old records could not be pruned", error=str(error))
-
-    async def _tell_replicas(self) -> None:
-        try:
-            await self.replicas.tell()
-        except StoreError as error:
-            _log.error("the other replicas can't be told of this one", error=str(error))
-
-    async def _publish_head(self) -> None:
-        try:
-            await self._anchoring.publish()
-        except StoreError as error:
-            _log.error("the head of the history could not be published, and is within the hour", error=str(error))
-
-    async def _tell_report(self) -> None:
-        try:
-            await report_when_due(self.engine)
-        except StoreError as error:
-            _log.error("the report could not be given, and is tried again", error=str(error))
 
 
 def _limits(loaded: LoadedConfig) -> Limits:
