@@ -235,6 +235,7 @@ class Daemon:
         self.secrets.adopt(loaded)
         self.webhook.limits, self.webhook.credential = _limits(loaded), credential
         self._note_rules(rules)
+        await self.housekeeping.tell_replicas()
         if rule_paths(loaded) != old_paths:
             self._moved.set()
             self._reload.set()  # what changed there before it was watched

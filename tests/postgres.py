@@ -149,11 +149,19 @@ class Server:
                 found.append(Statement(last.application, last.sql, _parameters(read[1])))
         return found
 
-    def stop(self, mode: str = "immediate") -> None:
-        """Stop it, and take its folder away."""
+    def halt(self, mode: str = "immediate") -> None:
+        """Stop it, and leave its data for another start."""
         _as_server([programs() / "pg_ctl", "stop", "-D", self.data, "-m", mode, "-w"], check=False)
         self.process.wait()
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it, and take its folder away."""
+        self.halt(mode)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def restart(self, settings: Mapping[str, str] = {}) -> None:
+        """Start it again after a halt, at its old port."""
+        self.process = launch(self.folder, settings, self.port).process
 
 
 def _parameters(text: str) -> tuple[str | None, ...]:
@@ -210,9 +218,9 @@ def standby_of(primary: Server, user: str = SUPERUSER) -> Server:
     return launch(folder, {})
 
 
-def launch(folder: Path, settings: Mapping[str, str]) -> Server:
+def launch(folder: Path, settings: Mapping[str, str], port: int | None = None) -> Server:
     """Start the server whose data are in a folder, and come back when it takes connections."""
-    port = _free_port()
+    port = port or _free_port()
     chosen = {
         **_SETTINGS, "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": str(folder), **settings,
     }  # fmt: skip

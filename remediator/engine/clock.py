@@ -29,6 +29,7 @@ class SystemClock:
     def __init__(self) -> None:
         self._offset = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
         self._newest = 0.0
+        self._follows = False
 
     def now(self) -> Timestamp:
         """Give the present instant; it never goes back."""
@@ -38,6 +39,8 @@ class SystemClock:
     def follow(self, there: Timestamp) -> None:
         """Go by the clock of a store that is shared, which has just told its time; ours stands still till it is as late."""
         self._offset = there - time.clock_gettime(time.CLOCK_BOOTTIME)
+        if not self._follows:  # till now it was the wall's time, which may have been wrong
+            self._follows, self._newest = True, 0.0
 
     async def wait(self, event: asyncio.Event, seconds: Seconds) -> None:
         """Return when the event is set, or that much later."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from remediator.errors import StoreError
 from remediator.model.identity import new_id
 from remediator.model.time import Timestamp
 from remediator.store.postgres.connecting import Address, prepare
 from remediator.store.postgres.store import PostgresStore
+from remediator.store.protocol import Transaction
 
 __all__ = ["PostgresStore", "open_store"]
 
@@ -23,4 +25,14 @@ async def open_store(
     """
     address = Address(url)
     await prepare(address, migrate=migrate)
-    return PostgresStore(address, chain, new_id(now), tell_time)
+    store = PostgresStore(address, chain, new_id(now), tell_time)
+    try:
+        await store.transact(_nothing)  # so that its time is known before anything is decided by ours
+    except StoreError:
+        await store.close()
+        raise
+    return store
+
+
+async def _nothing(tx: Transaction) -> None:
+    """Hold the lock for a moment."""
