@@ -82,6 +82,7 @@ class Server:
     folder: Path
     port: int
     process: subprocess.Popen[bytes]
+    settings: Mapping[str, str] = field(default_factory=dict)  # laid over those of all
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
@@ -159,9 +160,9 @@ class Server:
         self.halt(mode)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def restart(self, settings: Mapping[str, str] = {}) -> None:
-        """Start it again after a halt, at its old port."""
-        self.process = launch(self.folder, settings, self.port).process
+    def restart(self) -> None:
+        """Start it again after a halt, as it was, at its old port."""
+        self.process = launch(self.folder, self.settings, self.port).process
 
 
 def _parameters(text: str) -> tuple[str | None, ...]:
@@ -234,7 +235,7 @@ def launch(folder: Path, settings: Mapping[str, str], port: int | None = None) -
         assert process.poll() is None, (folder / "log").read_text(errors="replace")
         assert time.monotonic() < until, "PostgreSQL did not start within 30 s"
         time.sleep(0.01)
-    return Server(folder, port, process)
+    return Server(folder, port, process, settings)
 
 
 @cache

@@ -32,7 +32,8 @@ async def open_configured(
         return open_sqlite(loaded.store_path, migrate=migrate)
     from remediator.store.postgres import open_store as open_postgres  # noqa: PLC0415
 
-    return await open_postgres(loaded.store_url, socket.gethostname(), tell_time, now, migrate=migrate)
+    chain = f"{socket.gethostname()}:{loaded.config.address.port}"  # two daemons on one machine listen on two ports
+    return await open_postgres(loaded.store_url, chain, tell_time, now, migrate=migrate)
 
 
 def audit_configured(loaded: LoadedConfig, expected: str | None) -> ChainReport:

@@ -39,7 +39,7 @@ class Fleet:
         self.rules = folder / "rules" / "hold.yml"
         self.rules.write_text(rules.replace("HOLD", str(program)))
         self.daemons: list[Daemon] = []
-        guard = {"limit": "off", "max_running": "off", "storm": "off"}
+        guard = dict.fromkeys(("limit", "max_running", "storm", "breaker", "blast_radius"), "off")
         shared = {
             "store": store, "state": "state", "mode": "auto", "rules": [str(folder / "rules")], "guard": guard,
             "exec": {"allow": [str(program)]},
