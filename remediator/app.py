@@ -19,6 +19,7 @@ from remediator import __version__, metrics
 from remediator.actions.catalog import Catalog, load_catalog
 from remediator.config import LoadedConfig, load_config, settings
 from remediator.engine import Engine, SystemClock
+from remediator.engine.lagging import watch_lag
 from remediator.engine.noticing import Notice
 from remediator.engine.starting import CLOCK_BACK, start
 from remediator.errors import ConfigurationError, InvalidRules, StoreError
@@ -127,7 +128,7 @@ class Daemon:
         await self.housekeeping.begin()
         tasks = [
             asyncio.create_task(work)
-            for work in (self.engine.run(), self._reloads(), self._watch(), self._store_watch())
+            for work in (self.engine.run(), watch_lag(), self._reloads(), self._watch(), self._store_watch())
         ]
         self._trouble = None
         gc.collect()

@@ -28,6 +28,9 @@ INGEST_SECONDS = Histogram(
 REACTION_SECONDS = Histogram(
     "remediator_reaction_seconds", "Webhook received until the first step started.", buckets=_FAST, registry=REGISTRY
 )
+LOOP_LAG = Histogram(
+    "remediator_loop_lag_seconds", "How late the daemon comes to what is due.", buckets=_FAST, registry=REGISTRY
+)
 GUARD_REFUSALS = Counter("remediator_guard_refusals", "Runs that a guard refused.", ["guard"], registry=REGISTRY)
 RULES_LOADED = Gauge("remediator_rules_loaded", "Rules in force.", registry=REGISTRY)
 RULES_RELOAD_SUCCESS = Gauge(
@@ -35,6 +38,12 @@ RULES_RELOAD_SUCCESS = Gauge(
 )
 RULES_RELOAD_TIMESTAMP = Gauge(
     "remediator_rules_reload_timestamp_seconds", "When rules were last loaded well.", registry=REGISTRY
+)
+CONTROLS = Gauge(
+    "remediator_controls",
+    "Controls in force, by kind: pauses, modes, open breakers, a storm.",
+    ["kind"],
+    registry=REGISTRY,
 )
 PAUSED = Gauge("remediator_paused", "Pauses in force.", registry=REGISTRY)
 OUTBOX = Gauge("remediator_outbox_messages", "Notifications that could not be sent, and are kept.", registry=REGISTRY)

@@ -48,7 +48,7 @@ class Engine:
         self.caller = Caller(self.desk, secrets)
         self.delivery = Delivery(store, clock, self.desk, self.caller)
         self.workers = Workers(store, clock, self.desk, self.caller, self.delivery.look)
-        self.reception = Reception(store, clock, self.desk, self.workers.go_on)
+        self.reception = Reception(store, clock, self.desk, self.workers)
 
     async def accept(self, notification: Notification) -> Receipt:
         """Keep a notification and all decisions made of it; returns when they are durable.

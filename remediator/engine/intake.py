@@ -85,7 +85,7 @@ async def take_in(
     await tx.append(taken.events)
     to_come = _to_come(portions)
     if tracked.opened or to_come:
-        taken.due |= await watch_for_storm(tx, standing, to_come, now)
+        taken.due |= await watch_for_storm(tx, standing, to_come, now, taken.events)
     if fresh:
         await take_up(tx, fresh, standing, taken)
     return taken

@@ -12,8 +12,8 @@ from remediator.store.protocol import Timer, Transaction
 STORM_TIMER = "storm"
 
 
-async def lay(tx: Transaction, control: Control, now: Timestamp) -> None:
-    """Lay a control, and say so in the history."""
+async def lay(tx: Transaction, control: Control, now: Timestamp) -> Event:
+    """Lay a control, and say so in the history: gives that event."""
     await tx.lay(control)
     data = {
         "control": control.id, "kind": control.kind, "rule": control.rule, "target": control.target,
@@ -21,7 +21,9 @@ async def lay(tx: Transaction, control: Control, now: Timestamp) -> None:
         "plan_hash": control.plan_hash,
         "for": None if control.until is None else format_duration(control.until - now),
     }  # fmt: skip
-    await tx.append([Event(at=now, kind=EventKind.CONTROL_LAID, run=control.run, data=data)])
+    event = Event(at=now, kind=EventKind.CONTROL_LAID, run=control.run, data=data)
+    await tx.append([event])
+    return event
 
 
 async def look_after_storm(tx: Transaction, at: Timestamp, laid_at: Timestamp) -> None:

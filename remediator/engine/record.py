@@ -101,3 +101,7 @@ def tell_events(events: Sequence[Event]) -> None:
                 "healed by itself", run=event.run, rule=event.data["rule"], target=event.data["target"],
                 after=format_duration(event.data["seconds"]),
             )  # fmt: skip
+        elif event.kind is EventKind.CONTROL_LAID:
+            data = event.data
+            words = f"{data['kind']}: nothing is admitted till it has passed, look for the one cause"
+            _log.warning(words, why=data["reason"], control=data["control"], at_least=data["for"])

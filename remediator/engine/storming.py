@@ -15,16 +15,19 @@ from remediator.engine.noticing import Notice, give_notices
 from remediator.model.alert import Alert, AlertStatus
 from remediator.model.control import Control, ControlKind
 from remediator.model.identity import new_id
-from remediator.model.run import Book
+from remediator.model.run import Book, Event
 from remediator.model.time import Timestamp, format_duration
 from remediator.rules.standing import Standing, Storm
 from remediator.store.protocol import Transaction
 
 
-async def watch_for_storm(tx: Transaction, standing: Standing, to_come: Sequence[Alert], now: Timestamp) -> bool:
+async def watch_for_storm(
+    tx: Transaction, standing: Standing, to_come: Sequence[Alert], now: Timestamp, events: list[Event]
+) -> bool:
     """Lay a storm, or make the one that is laid last longer. Tells whether anything is due for it.
 
-    `to_come` are the alerts of a large body that the transactions after this one will keep.
+    `to_come` are the alerts of a large body that the transactions after this one will keep; that a storm was laid is added
+    to `events`.
     """
     storm = standing.storm
     if storm is None:
@@ -48,7 +51,7 @@ async def watch_for_storm(tx: Transaction, standing: Standing, to_come: Sequence
         return False
     reason = f"a storm: more than {storm.alerts} alerts began to fire within {format_duration(storm.per)}"
     control = Control(id=new_id(now), kind=ControlKind.STORM, laid_at=now, author=DAEMON, reason=reason, until=until)
-    await lay(tx, control, now)
+    events.append(await lay(tx, control, now))
     await look_after_storm(tx, until, now)
     return await give_notices(tx, standing, [Notice("storm", f"{reason}: nothing is admitted till it has passed")], now)
 

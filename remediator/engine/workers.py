@@ -101,6 +101,11 @@ class Workers:
     def _free(self) -> int:
         return max(0, _CAPACITY - len(self.tasks))
 
+    @property
+    def has_room(self) -> bool:
+        """Tell whether a run may begin out of its turn: what is kept free for urgent work is for those that are claimed."""
+        return self._free > _FOR_URGENT
+
     async def _claim_script(self, tx: Transaction) -> tuple[list[Story], Timestamp | None, Taken]:
         now = self._clock.now()  # in the transaction: one that had to wait must not decide by the time before
         if self._in_hand and now - self._renewed_at > self._desk.standing.lease / 2:

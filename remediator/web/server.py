@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from aiohttp import web
@@ -46,17 +47,19 @@ class Health:
         """Give all metrics; what the store counts is asked now."""
         now = self.engine.clock.now()
 
-        async def script(tx: Transaction) -> tuple[dict[State, int], int, int]:
-            pauses = [each for each in await tx.controls(now) if each.kind is ControlKind.PAUSE]
-            return dict(await tx.open_counts()), len(pauses), await tx.count_messages()
+        async def script(tx: Transaction) -> tuple[dict[State, int], Counter[ControlKind], int]:
+            laid = Counter(each.kind for each in await tx.controls(now))
+            return dict(await tx.open_counts()), laid, await tx.count_messages()
 
         try:
-            counts, pauses, kept = await self.engine.store.view(script)
+            counts, laid, kept = await self.engine.store.view(script)
         except StoreError:
             metrics.STORE_UP.set(0)
         else:
             metrics.STORE_UP.set(0 if self.trouble() else 1)
-            metrics.PAUSED.set(pauses)
+            metrics.PAUSED.set(laid[ControlKind.PAUSE])
+            for kind in (ControlKind.PAUSE, ControlKind.MODE, ControlKind.BREAKER, ControlKind.STORM):
+                metrics.CONTROLS.labels(kind=kind).set(laid[kind])
             metrics.OUTBOX.set(kept)
             for state in State:
                 if state.open:

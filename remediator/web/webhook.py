@@ -16,7 +16,8 @@ from aiohttp import web
 from remediator import metrics
 from remediator.engine import Engine, Overloaded
 from remediator.errors import MalformedBody, StoreError, TooManyAlerts
-from remediator.model.alert import AlertStatus
+from remediator.model.alert import AlertStatus, Notification
+from remediator.model.time import Timestamp
 from remediator.receive import Limits, decode
 from remediator.web.access import WebhookCredential, failure
 
@@ -49,6 +50,7 @@ class Webhook:
         self.credential = credential
         self.max_body = max_body
         self._bytes = 0
+        self._decoding = asyncio.Lock()
 
     async def post(self, request: web.Request) -> web.Response:
         """Take one notification in."""
@@ -82,8 +84,8 @@ class Webhook:
             return failure(503, "slow_body", f"the body did not arrive within {_SLOWEST_BODY:g} s: send it again")
         except TooManyAlerts as error:
             return failure(413, "too_many_alerts", str(error))
-        except Overloaded:
-            return failure(503, "overloaded", "too much is waiting already: send it again")
+        except Overloaded as error:
+            return failure(503, "overloaded", f"{error}: send it again")
         except (ConnectionError, web.RequestPayloadError):
             return failure(400, "cut_off", "the sender went away before the end of the body")
         except _TooLarge:
@@ -99,13 +101,13 @@ class Webhook:
             if len(body) > self.max_body:
                 raise _TooLarge
             if self._bytes > _MOST_BYTES:
-                raise Overloaded
+                raise Overloaded("too many bodies are being read already")
 
     async def _take(self, body: bytes) -> web.Response:
         now = self.engine.clock.now()
         try:
             if len(body) > _IN_THREAD:
-                notification = await asyncio.to_thread(decode, body, now, self.limits)
+                notification = await self._decode_large(body, now)
             else:
                 notification = decode(body, now, self.limits)
             receipt = await self.engine.accept(notification)
@@ -121,6 +123,15 @@ class Webhook:
         _ALERTS[AlertStatus.RESOLVED].inc(len(notification.alerts) - firing)
         _REFUSED.inc(len(notification.refused))
         return web.Response(body=msgspec.json.encode(receipt), content_type="application/json")
+
+    async def _decode_large(self, body: bytes, now: Timestamp) -> Notification:
+        """Decode in a thread, one body at a time: more of them would hold up the loop and the store's writer between them.
+
+        A body that would find no room is refused before that. Raises MalformedBody and Overloaded.
+        """
+        async with self._decoding:
+            self.engine.reception.look_for_room(min(body.count(b'"labels"'), self.limits.max_alerts))
+            return await asyncio.to_thread(decode, body, now, self.limits)
 
     def _too_large(self) -> web.Response:
         return failure(413, "too_large", f"the body is larger than webhook.max_body ({self.max_body} bytes)")

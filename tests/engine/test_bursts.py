@@ -143,7 +143,7 @@ def to_come(number: int, status: str = "firing") -> Alert:
 
 async def watch(store: Store, *coming: Alert, storm: Storm | None = STORM, now: float = NOW, **lent: Any) -> bool:
     """Look whether there is a storm."""
-    return await store.transact(lambda tx: watch_for_storm(tx, Standing(storm=storm, **lent), coming, now))
+    return await store.transact(lambda tx: watch_for_storm(tx, Standing(storm=storm, **lent), coming, now, []))
 
 
 async def test_one_alert_too_many_in_the_span_is_a_storm(store: Store) -> None:

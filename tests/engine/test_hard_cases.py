@@ -342,6 +342,18 @@ async def test_p16_urgent_work_is_taken_up_though_every_hand_is_busy_with_less_u
     assert stage.used("test.probe") == 1
 
 
+async def test_p16_a_flood_of_steps_that_begin_at_once_leaves_room_for_urgent_work(stage: Stage) -> None:
+    """What begins in the transaction that takes its alert in needs a hand, too: past that it waits for its turn."""
+    urgent = rule(more="facts: [{id: quick, uses: test.probe}]\n    priority: P0", name="urgent", alert='="Fire"')
+    await stage.rules("rules:" + rule("[{uses: test.notify}]", "priority: P3") + urgent)
+    stage.blocked["test.notify"] = asyncio.Event()
+    for body in range(30):
+        await stage.notify(*(stage.alert(app=f"app{body}-{n}") for n in range(8)))
+    assert 90 < len(stage.engine.workers.tasks) <= 104
+    await stage.fires("Fire", app="web")
+    assert stage.used("test.write") == 1
+
+
 async def test_facts_whose_retries_take_long_come_to_an_end(stage: Stage) -> None:
     """A back-off of more than half a minute is no reason to begin anew for ever."""
     facts = "facts: [{id: first, uses: test.probe}, {id: second, uses: test.read, retry: {attempts: 2, backoff: 1m}}]"

@@ -242,7 +242,7 @@ _PAUSES = ("controls=await tx.controls(now, run.id),",
 _EPISODES = _some(lambda guards: guards.episodes)
 _COMPANIONS = _some(lambda guards: guards.only_firing)
 _CONDITIONS = _some(lambda guards: guards.only_if)
-_STORM = "        taken.due |= await watch_for_storm(tx, standing, to_come, now)\n"
+_STORM = "        taken.due |= await watch_for_storm(tx, standing, to_come, now, taken.events)\n"
 _SAME_HASH = " and control.plan_hash == run.plan_hash"
 
 MUTANTS = (

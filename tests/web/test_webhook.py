@@ -7,12 +7,14 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from remediator.errors import StoreError
 from remediator.web.access import WebhookCredential
 
 if TYPE_CHECKING:
     from conftest import Site
+from remediator.rules.standing import Storm
 
 PATH = "/webhook/alertmanager"
 RULE = """
@@ -136,6 +138,20 @@ async def test_health_readiness_and_metrics_need_no_credential(site: Site) -> No
     assert (response.status, "stopping" in await response.text()) == (503, True)
     metrics = await (await site.client.get("/metrics")).text()
     assert "remediator_store_up 0.0" in metrics
+
+
+async def test_p6_a_storm_is_seen_in_the_log_the_metrics_and_the_controls(site: Site) -> None:
+    """Whoever looks anywhere learns why nothing is done."""
+    with capture_logs() as told:
+        await site.stage.rules(RULE, storm=Storm(alerts=3, per=60.0, hold=600.0))
+        await site.stage.notify(*(site.stage.alert(app=f"a{n}") for n in range(5)))
+    (line,) = [each for each in told if each["event"].startswith("storm: nothing is admitted")]
+    assert (line["log_level"], line["why"]) == ("warning", "a storm: more than 3 alerts began to fire within 1m")
+    metrics = await (await site.client.get("/metrics")).text()
+    assert 'remediator_controls{kind="storm"} 1.0' in metrics
+    assert 'remediator_controls{kind="pause"} 0.0' in metrics
+    (laid,) = await site.stage.store.view(lambda tx: tx.controls(site.stage.clock.now()))
+    assert (laid.kind, laid.id) == ("storm", line["control"])
 
 
 async def test_no_metric_takes_a_value_that_an_alert_can_choose(site: Site) -> None:
