@@ -135,10 +135,10 @@ def faults_of(error: ValidationError, model: type[Form], data: object) -> list[F
     for detail in error.errors(include_url=False):
         by_path.setdefault(_written_path(data, detail), []).append(detail)
     faults = []
+    around = {path[:length] for path in by_path for length in range(len(path))}
     for path, details in by_path.items():
         # Where one branch of a union looked into the value, it says nothing that the others don't take its type.
-        deeper = any(len(other) > len(path) and other[: len(path)] == path for other in by_path)
-        if not (deeper and all(detail["type"] in _NOUNS for detail in details)):
+        if not (path in around and all(detail["type"] in _NOUNS for detail in details)):
             faults.append(_fault(path, details, model))
     return faults
 

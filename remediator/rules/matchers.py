@@ -20,7 +20,7 @@ MAX_PATTERN = 64 * 1024  # characters
 _MAX_MEMORY = 8 * 1024 * 1024  # bytes a pattern may take: RE2's own default, which it uses up only as it needs it
 
 # Go's unicode.IsSpace. Python's str.isspace also takes U+001C to U+001F.
-_GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 _SPACE = re.compile(f"[{_GO_SPACE}]+")
 _RESERVED = re.compile(rf"[{_GO_SPACE}{{}}!=~,\\\"'`]")
 _REGEXP_SPACE = "\t\n\f\r "  # `\s` of Go's regexp: no vertical tab, nothing beyond ASCII
@@ -196,7 +196,7 @@ def _classic_tokens(text: str) -> Iterator[str]:
                 quoted = not quoted
             escaped = False
     # A comma at the end is allowed; one before it is not, and shows as an empty token.
-    if last := re.sub(rf"\A[{_GO_SPACE}]+|[{_GO_SPACE}]+\Z", "", text[start:]):
+    if last := text[start:].strip(_GO_SPACE):
         yield last
 
 

@@ -260,7 +260,6 @@ async def test_cancelling_twice_kills_at_once(announcement) -> None:
     assert gone(child)
 
 
-@pytest.mark.fault("zombies")
 async def test_a_child_that_can_not_be_killed_is_said_so_and_reaped_later(
     monkeypatch, tmp_path: Path, has_no_children
 ) -> None:
