@@ -354,6 +354,20 @@ async def test_p16_a_flood_of_steps_that_begin_at_once_leaves_room_for_urgent_wo
     assert stage.used("test.write") == 1
 
 
+async def test_p16_a_small_notification_does_not_wait_for_the_whole_of_a_large_one(stage: Stage) -> None:
+    """They take turns, a portion each."""
+    now, kept = stage.clock.now(), []
+
+    async def send(size: int) -> None:
+        alerts = tuple(stage.alert(app=f"app{size}-{n}") for n in range(size))
+        await stage.engine.accept(Notification(new_id(now), now, "hook", "{}", {}, 0, alerts, (), b"{}"))
+        kept.append(size)
+
+    await asyncio.gather(*(send(size) for size in (5_000, 1_700, 1)))
+    assert kept == [1, 1_700, 5_000]
+    assert len(await stage.store.view(lambda tx: tx.firing())) == 6_701
+
+
 async def test_facts_whose_retries_take_long_come_to_an_end(stage: Stage) -> None:
     """A back-off of more than half a minute is no reason to begin anew for ever."""
     facts = "facts: [{id: first, uses: test.probe}, {id: second, uses: test.read, retry: {attempts: 2, backoff: 1m}}]"

@@ -123,6 +123,21 @@ async def test_p16_more_than_fits_is_503(site: Site, monkeypatch: pytest.MonkeyP
     assert (response.status, (await response.json())["error"]["code"]) == (503, "overloaded")
 
 
+async def test_p16_a_large_body_that_finds_no_room_is_refused_before_it_is_decoded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding what is refused had kept everyone else waiting."""
+    site.webhook.max_body = 1_000_000
+    large = body(*(f"a{n}" for n in range(6_000)))
+    monkeypatch.setattr("remediator.engine.reception.WAITING_ALERTS", 5_999)
+    with monkeypatch.context() as undecoded:
+        undecoded.delattr("remediator.web.webhook.decode")
+        response = await site.client.post(PATH, data=large)
+        assert (response.status, response.headers["Retry-After"]) == (503, "5")
+    monkeypatch.setattr("remediator.engine.reception.WAITING_ALERTS", 6_000)
+    assert (await site.client.post(PATH, data=large)).status == 200
+
+
 async def test_a_daemon_that_is_stopping_takes_nothing_new(site: Site) -> None:
     """The sender comes again to the next one."""
     site.stage.engine.desk.draining = True
