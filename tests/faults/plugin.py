@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 from faults.marked import marked
-from faults.page import PAGE, render
+from faults.page import PAGE, render, results_on
 from faults.promised import EITHER, POSTGRES, SQLITE
 
 
@@ -40,8 +40,9 @@ class _Noting:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the page, in the process that has heard of all of them."""
         if not hasattr(session.config, "workerinput"):
-            results = {where: _worst(outcomes) for where, outcomes in self.outcomes.items()}
-            PAGE.write_text(render(marked(), results), encoding="utf-8")
+            before = results_on(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
+            now = {where: _worst(outcomes) for where, outcomes in self.outcomes.items()}
+            PAGE.write_text(render(marked(), {**before, **now}), encoding="utf-8")  # a part may be run again by itself
 
 
 def _worst(outcomes: list[str]) -> str:
