@@ -88,14 +88,14 @@ def needs_strace() -> None:
 
 
 @contextmanager
-def injected(daemon: Daemon, fault: str, *, trace: Path = Path("/dev/null")) -> Iterator[None]:
+def injected(daemon: Daemon, fault: str, *more: str, trace: Path = Path("/dev/null")) -> Iterator[None]:
     """Inject a fault, as in `fsync:error=EIO`, into a running daemon; skips the test where that isn't permitted.
 
-    `trace` is where the calls are noted that it concerns.
+    `more` is for strace, as in `-P FILE`; `trace` is where the calls are noted that it concerns.
     """
     needs_strace()
     told = daemon.folder / "strace.log"
-    command = ["strace", "-f", "-o", str(trace), "-e", f"inject={fault}", "-p", str(daemon.pid)]
+    command = ["strace", "-f", "-o", str(trace), "-e", f"inject={fault}", *more, "-p", str(daemon.pid)]
     with told.open("wb") as log, subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL) as strace:
         try:
             eventually(lambda: "attached" in told.read_text() or strace.poll() is not None, "strace is attached")

@@ -381,6 +381,27 @@ def test_p4_a_failed_fsync_is_never_tried_again(daemon: Gated, tmp_path: Path) -
     assert len(calls) == 1, calls
 
 
+@pytest.mark.fault("error from fsync", store="sqlite")
+def test_p4_an_fsync_that_fails_as_the_log_is_copied_into_the_file_stops_the_daemon(
+    daemon: Gated, tmp_path: Path
+) -> None:
+    """SQLite by itself would say nothing of it, and try again with each commit; what was acknowledged is in the log."""
+    only = ("-P", str(daemon.store))
+    labels = {"alertname": "Quiet", "filler": "x" * 300}
+    alerts = [{"status": "firing", "labels": {**labels, "unit": str(number)}} for number in range(2_000)]
+    assert daemon.post({"alerts": alerts[:300]}).status == 200
+    with injected(daemon, "fdatasync,fsync:error=EIO", *only, trace=tmp_path / "trace"):
+        with suppress(OSError):
+            assert daemon.post({"alerts": alerts}).status == 503
+        assert daemon.wait(15) != 0
+    assert "nothing more is written" in daemon.output()
+    calls = [line for line in (tmp_path / "trace").read_text().splitlines() if "sync(" in line]
+    assert len(calls) == 1, calls
+    daemon.start()
+    assert len(daemon.firing()) >= 300
+
+
+@pytest.mark.fault("error from fsync", store="sqlite")
 def test_p4_a_broken_disk_does_not_keep_a_daemon_whose_step_ended_from_stopping(daemon: Gated) -> None:
     """What ended can't be recorded any more; the next daemon finds it unknown."""
     run = daemon.begin()

@@ -62,6 +62,7 @@ def _prepare(path: Path, connection: sqlite3.Connection, *, migrate: bool) -> No
         path.chmod(0o600)  # it holds label values and results of steps
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the store does it, and looks what comes of it
     connection.execute("PRAGMA cache_size = -8000")
     connection.execute("PRAGMA temp_store = MEMORY")  # the system may have no folder for temporary files
     for number, script in migrations("sqlite"):

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 _GATHER = 256  # scripts in one commit at most, so that the first of them doesn't wait long
 _BUSY_SECONDS = 5.0
+_COPY_AFTER_CHANGES = 1000  # rows changed, and
+_COPY_AFTER_BYTES = 4 * 1024 * 1024  # growth of the log, after which it is copied into the file
 # What passes by itself; any other error of the disk means that nothing can be promised any more.
 _PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM}
 
@@ -62,6 +64,8 @@ class SqliteStore:
         self._connection = connection
         self._inode = path.stat().st_ino
         self._changes = 0
+        self._log = path.with_name(f"{path.name}-wal")
+        self._copied = (0, 0)  # when the log was last copied: rows changed so far, and its size
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._transaction = SqliteTransaction(connection)
         self._writer = threading.Thread(target=self._write, name="store", daemon=True)
@@ -134,6 +138,7 @@ class SqliteStore:
                 self._run(job, alone=len(batch) == 1)
             self._connection.execute("COMMIT")
             self.failing = None if self._wrote() else self.failing
+            self._copy_log()
         except (sqlite3.Error, StoreError) as error:
             self._transaction.restore_head(head)
             if self._connection.in_transaction:
@@ -170,6 +175,27 @@ class SqliteStore:
             self._connection.execute("ROLLBACK TO script")
             self._connection.execute("RELEASE script")
 
+    def _copy_log(self) -> None:
+        """Copy the log into the file every so often (a checkpoint).
+
+        SQLite would do so by itself, but tell nobody of a failed fsync, and try it again with the next commit.
+        """
+        changes, size = self._connection.total_changes, self._log_size()
+        if changes - self._copied[0] < _COPY_AFTER_CHANGES and size - self._copied[1] < _COPY_AFTER_BYTES:
+            return
+        self._copied = changes, size
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            if not _passes(error):  # what is committed is durable in the log all the same
+                self._failure(error)
+
+    def _log_size(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except FileNotFoundError:  # nothing was ever written
+            return 0
+
     def _wrote(self) -> bool:
         """Tell whether anything was changed since the last time this was asked: a commit of nothing proves nothing."""
         before, self._changes = self._changes, self._connection.total_changes
@@ -192,8 +218,7 @@ class SqliteStore:
     def _failure(self, error: Exception) -> StoreError:
         if isinstance(error, StoreError):
             return error
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and (code & 0xFF) in _PASSING:
+        if _passes(error):
             self.failing = f"the store can't be written at the moment ({error}): {self.path}"
             return StoreError(self.failing)
         # After a failed fsync the kernel may have dropped the pages: a later success would prove nothing.
@@ -222,6 +247,11 @@ class SqliteStore:
         if self._reading is not None:
             self._reading.connection.close()
             self._reading = None
+
+
+def _passes(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and (code & 0xFF) in _PASSING
 
 
 @contextmanager
