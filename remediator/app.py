@@ -21,7 +21,7 @@ from remediator.config import LoadedConfig, load_config, settings
 from remediator.engine import Engine, SystemClock
 from remediator.engine.lagging import watch_lag
 from remediator.engine.noticing import Notice
-from remediator.engine.starting import CLOCK_BACK, start
+from remediator.engine.starting import start
 from remediator.errors import ConfigurationError, InvalidRules, StoreError
 from remediator.housekeeping import Housekeeping
 from remediator.log import configure_log
@@ -98,12 +98,12 @@ class Daemon:
 
     async def _serve(self, rules: Loaded, seat: Seat) -> int:
         self.engine = Engine(self.store, self.clock, self.catalog, self.secrets)
-        behind = await start(self.engine, self._event(EventKind.DAEMON_STARTED), seat.before)
+        distrust = await start(self.engine, self._event(EventKind.DAEMON_STARTED), seat.before, seat.head)
         seat.sit(self.engine.desk.worker)
         await self.engine.adopt(rules.rules, standing_of(self.loaded, self.catalog), settings(self.loaded))
-        if behind:
-            await self.engine.say(CLOCK_BACK)
-        self.housekeeping = Housekeeping(self.engine, lambda: self.loaded.config.retention)
+        if distrust is not None:
+            await self.engine.say(distrust)
+        self.housekeeping = Housekeeping(self.engine, lambda: self.loaded.config.retention, seat.note)
         self._note_rules(rules)
         config = self.loaded.config
         self.webhook = Webhook(

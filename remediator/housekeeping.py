@@ -13,6 +13,7 @@ from remediator.engine.anchoring import Anchoring
 from remediator.engine.replicas import TELL_EVERY, Replicas
 from remediator.errors import StoreError
 from remediator.review.morning import report_when_due
+from remediator.store.chain import Head
 
 _log = structlog.get_logger("remediator")
 
@@ -20,9 +21,10 @@ _log = structlog.get_logger("remediator")
 class Housekeeping:
     """Keeps the history short and its head told, the replicas acquainted, and the report on time."""
 
-    def __init__(self, engine: Engine, retention: Callable[[], Retention]) -> None:
+    def __init__(self, engine: Engine, retention: Callable[[], Retention], note: Callable[[Head], None]) -> None:
         self._engine = engine
         self._retention = retention
+        self._note = note  # is told how far the history has got
         self._anchoring = Anchoring(engine.store, engine.clock)
         self._replicas = Replicas(engine)
         self._scheduler = AsyncIOScheduler(timezone="UTC")
@@ -63,7 +65,7 @@ class Housekeeping:
     async def publish_head(self) -> None:
         """Tell the head of the history where whoever changes the store can't reach."""
         try:
-            await self._anchoring.publish()
+            self._note(await self._anchoring.publish())
         except StoreError as error:
             _log.error("the head of the history could not be published, and is within the hour", error=str(error))
 
@@ -77,6 +79,6 @@ class Housekeeping:
     async def tell_replicas(self) -> None:
         """Tell the other daemons over this store that we are here."""
         try:
-            await self._replicas.tell()
+            self._note(await self._replicas.tell())
         except StoreError as error:
             _log.error("the other replicas can't be told of this one", error=str(error))

@@ -93,8 +93,10 @@ class VirtualClock:
 class Stage:
     """What tests of the engine speak to."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: Any = None) -> None:
+        """Over a file in the folder, unless another store is lent."""
         self.folder = folder
+        self._lent = store
         self.clock = VirtualClock()
         self.calls: list[tuple[str, str]] = []  # (action, says), in order
         self.outcomes: dict[str, list[Any]] = defaultdict(list)  # by action: next results; the last one stays
@@ -129,10 +131,11 @@ class Stage:
 
     async def start(self) -> None:
         """Start the engine over the store's file."""
-        self.store = open_store(self.folder / "store.db")
+        self.store = self._lent or open_store(self.folder / "store.db")
+        before = self.engine.desk.worker if hasattr(self, "engine") else None
         self.engine = Engine(self.store, self.clock, self.catalog, StubbedSecrets())
         now = self.clock.now()
-        await self.store.transact(lambda tx: tx.take_over(now, None))
+        await self.store.transact(lambda tx: tx.take_over(now, before))
         self._work = asyncio.create_task(self.engine.run())
 
     async def rules(self, text: str, **standing: Any) -> None:
@@ -272,9 +275,9 @@ def ok(result: Mapping[str, Any] | None = None) -> Outcome:
 
 
 @asynccontextmanager
-async def stage_in(folder: Path) -> Any:
+async def stage_in(folder: Path, store: Any = None) -> Any:
     """Give a stage that has started."""
-    stage = Stage(folder)
+    stage = Stage(folder, store)
     await stage.start()
     try:
         yield stage

@@ -28,8 +28,8 @@ class Anchoring:
         self._clock = clock
         self._seen: dict[str, Head] = {}  # by chain: a replica that has gone is anchored once, and not every hour
 
-    async def publish(self) -> None:
-        """Anchor the other chains, then tell the own head. Raises StoreError."""
+    async def publish(self) -> Head:
+        """Anchor the other chains, then tell the own head, and give it. Raises StoreError."""
 
         async def script(tx: Transaction) -> tuple[Head, Sequence[Head]]:
             _, others = await tx.heads()
@@ -47,3 +47,4 @@ class Anchoring:
         _log.info(
             "head of the history: `audit verify --head` asks for it", chain=own.chain, number=own.number, hash=own.hash
         )
+        return own

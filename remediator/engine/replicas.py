@@ -10,6 +10,7 @@ import structlog
 from remediator import __version__, metrics
 from remediator.engine.engine import Engine
 from remediator.model.time import Seconds, Timestamp
+from remediator.store.chain import Head
 from remediator.store.protocol import Replica, Transaction
 
 _log = structlog.get_logger("remediator")
@@ -26,9 +27,9 @@ class Replicas:
         self._started_at = engine.clock.now()
         self._others: frozenset[str] = frozenset()  # who decides by other rules than we do, as far as was told last
 
-    async def tell(self) -> None:
-        """Tell that we are here, and say so where others have other rules. Raises StoreError."""
-        there = await self._engine.store.transact(self._script)
+    async def tell(self) -> Head:
+        """Tell that we are here, say where others have other rules, and give how far our history has got. Raises StoreError."""
+        there, own = await self._engine.store.transact(self._script)
         mine = self._engine.desk.rules_hash
         others = frozenset(each.worker for each in there if each.rules != mine)
         metrics.REPLICAS.set(len(there))
@@ -40,12 +41,14 @@ class Replicas:
         elif self._others and not others:
             _log.info("all replicas over this store decide by the same rules again")
         self._others = others
+        return own
 
-    async def _script(self, tx: Transaction) -> Sequence[Replica]:
+    async def _script(self, tx: Transaction) -> tuple[Sequence[Replica], Head]:
         now = self._engine.clock.now()
         await tx.tell_replica(self._here(now))
         await tx.touch(now)  # a clock that goes back while nothing happens is found by it at the next start
-        return await tx.replicas(now - HEARD)
+        own, _ = await tx.heads()
+        return await tx.replicas(now - HEARD), own
 
     def _here(self, now: Timestamp) -> Replica:
         desk = self._engine.desk

@@ -18,6 +18,7 @@ from remediator.model.control import Control, ControlKind
 from remediator.model.identity import new_id
 from remediator.model.run import Event, State
 from remediator.model.time import Seconds, Timestamp
+from remediator.store.chain import Head
 from remediator.store.protocol import RunFilter, Transaction
 
 _log = structlog.get_logger("remediator")
@@ -25,7 +26,10 @@ _log = structlog.get_logger("remediator")
 _MANY = 10_000
 _SLACK: Seconds = 60.0  # that the clock may have gone back between two starts (NTP steps)
 _BACK = "the clock is behind the newest record: cooldowns and limits can't be trusted; mend it, then resume"
-CLOCK_BACK = Notice("pause", f"everything is paused since the start: {_BACK}")
+_OLDER = (
+    "the store has lost history that it had, as one restored from an older backup: what was done since is forgotten, so that "
+    "cooldowns and limits can't be trusted; look what is in force, then resume"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +38,43 @@ class Start:
 
     left: Sequence[str]  # runs that were at work when the last daemon in our place ended
     strays: Sequence[str]  # runs of which programs may still be about on this machine, whoever has them now
-    behind: Seconds  # how far the clock has gone back, if it has
+    distrust: str | None  # why everything is paused, if it is
 
 
-async def start(engine: Engine, started: Event, before: str | None) -> bool:
-    """Take over what the worker before us left; tells whether the clock has gone back since. Raises StoreError."""
-    found = await engine.store.transact(lambda tx: start_over(tx, started, before))
+async def start(engine: Engine, started: Event, before: str | None, head: Head | None) -> Notice | None:
+    """Take over what the worker before us left; gives what is to be told of the pause with which we begin, if so.
+
+    `head` is how far the history had got as far as is known beside the store. Raises StoreError.
+    """
+    found = await engine.store.transact(lambda tx: start_over(tx, started, before, head))
     runs = {*found.left, *found.strays}
     swept = await asyncio.to_thread(sweep, runs) if runs else 0
     if found.left or swept:
         words = "runs were at work when the last daemon ended; they are taken up again"
         _log.warning(words, runs=len(found.left), programs_ended=swept)
-    if found.behind:
-        _log.error(CLOCK_BACK.text, behind_seconds=round(found.behind))
-    return bool(found.behind)
+    if found.distrust is None:
+        return None
+    notice = Notice("pause", f"everything is paused since the start: {found.distrust}")
+    _log.error(notice.text)
+    return notice
 
 
-async def start_over(tx: Transaction, started: Event, before: str | None) -> Start:
-    """Take over what the last daemon left; where the clock has gone back since, everything is paused (P17).
+async def start_over(tx: Transaction, started: Event, before: str | None, head: Head | None) -> Start:
+    """Take over what the last daemon left; where the clock or the history has gone back since, everything is paused (P17).
 
     The pause is laid in the same transaction as the record of this start: the next start would compare with that.
     """
     now = started.at
     newest = await tx.newest()
-    behind = 0.0 if newest is None else newest - now
+    distrust = _BACK if newest is not None and newest - now > _SLACK else None
+    if head is not None and not await tx.remembers(head):
+        distrust = _OLDER
     await tx.append([started])
-    if behind > _SLACK:
-        await lay(tx, Control(new_id(now), ControlKind.PAUSE, laid_at=now, author=DAEMON, reason=_BACK), now)
+    if distrust is not None:
+        await lay(tx, Control(new_id(now), ControlKind.PAUSE, laid_at=now, author=DAEMON, reason=distrust), now)
     await tx.touch(now)
     strays = await _at_work(tx) if await _alone(tx, now, before) else ()
-    return Start(await tx.take_over(now, before), strays, behind if behind > _SLACK else 0.0)
+    return Start(await tx.take_over(now, before), strays, distrust)
 
 
 async def _at_work(tx: Transaction) -> Sequence[str]:

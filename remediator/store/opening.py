@@ -11,10 +11,12 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from remediator.config import LoadedConfig
 from remediator.errors import StoreLocked
 from remediator.model.time import Timestamp
-from remediator.store.chain import ChainReport
+from remediator.store.chain import ChainReport, Head
 from remediator.store.protocol import Store
 from remediator.store.sqlite import audit as audit_sqlite
 from remediator.store.sqlite import export as export_sqlite
@@ -54,8 +56,18 @@ def export_configured(loaded: LoadedConfig) -> Iterator[bytes]:
     return export_postgres(loaded.store_url)
 
 
+class _Sitting(msgspec.Struct):
+    """What is noted of a daemon in its state folder."""
+
+    worker: str
+    head: Head | None = None
+
+
 class Seat:
-    """A daemon's place in its state folder: no other has it while this one lives, and the next one learns who it was."""
+    """A daemon's place in its state folder: no other has it while this one lives, and the next one learns who it was.
+
+    The head of the history is noted there too, beside the store: a store that was restored from an older backup is found out.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Take the seat. Raises StoreLocked when another daemon has it."""
@@ -67,12 +79,33 @@ class Seat:
             os.close(self._file)
             words = f"another daemon keeps its state in {folder}: stop it, or give this one another folder as `state`"
             raise StoreLocked(words) from None
-        self.before = os.pread(self._file, 100, 0).decode(errors="replace") or None  # the worker that had it last
+        try:
+            self._noted = msgspec.json.decode(os.pread(self._file, 1000, 0), type=_Sitting)
+        except msgspec.MsgspecError:  # nobody was here, or was killed while writing: then nothing is known
+            self._noted = _Sitting("")
+
+    @property
+    def before(self) -> str | None:
+        """Name the worker that had it last."""
+        return self._noted.worker or None
+
+    @property
+    def head(self) -> Head | None:
+        """Give the newest head of the history that was noted."""
+        return self._noted.head
 
     def sit(self, worker: str) -> None:
         """Note who has it now, for whoever comes next."""
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, worker.encode(), 0)
+        self._write(_Sitting(worker, self._noted.head))
+
+    def note(self, head: Head) -> None:
+        """Note that the history has got so far."""
+        self._write(_Sitting(self._noted.worker, head))
+
+    def _write(self, noted: _Sitting) -> None:
+        self._noted = noted
+        text = msgspec.json.encode(noted)
+        os.pwrite(self._file, text.ljust(400) + b"\n", 0)
 
     def leave(self) -> None:
         """Let go of it."""

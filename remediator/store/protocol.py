@@ -290,6 +290,9 @@ class Transaction(Protocol):
     async def keep_head(self, head: Head) -> None:
         """Keep which event this head of the own chain was: it is published, and may be asked for when that event is pruned."""
 
+    async def remembers(self, head: Head) -> bool:
+        """Tell whether the history has this line as it was noted, or has pruned it."""
+
     async def timers(self) -> Sequence[Timer]:
         """Give all timers."""
 

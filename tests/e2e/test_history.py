@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from daemon import Daemon, fetch
+from killing import Gated
 
 from remediator.store.chain import Head
 from remediator.store.export import audit_export
@@ -66,3 +67,28 @@ def test_p8_every_head_that_was_told_is_found_in_the_history_and_in_an_export_of
     for head in told:
         assert audit(daemon.store, head.hash).ok
         assert audit_export(daemon.folder / "kept", head.hash).ok
+
+
+@pytest.mark.fault("an old backup restored", store="sqlite")
+def test_p8_a_store_restored_from_an_older_backup_begins_paused(tmp_path: Path) -> None:
+    """What was done since is forgotten: nothing starts till a person has looked. The state folder knew better."""
+    with Gated(tmp_path) as daemon:
+        daemon.open_gate()
+        daemon.stop()
+        backup = daemon.store.read_bytes()
+        daemon.start()
+        daemon.until(str(daemon.fire().json()["runs"][0]), "succeeded")
+        daemon.stop()
+        daemon.store.write_bytes(backup)
+        daemon.start()
+        (control,) = daemon.ask("/controls")["controls"]
+        assert (control["kind"], control["author"]) == ("pause", "remediator")
+        assert "older backup" in control["reason"]
+        run = str(daemon.fire().json()["runs"][0])
+        assert daemon.until(run, "waiting")["reason"] == "paused"
+        assert daemon.effects() == ["begun a", "ended a"]
+        daemon.ask(f"/controls/{control['id']}?reason=looked", method="DELETE")
+        daemon.until(run, "succeeded")
+        daemon.stop()
+        daemon.start()
+        assert daemon.ask("/controls")["controls"] == [], "it is told once"

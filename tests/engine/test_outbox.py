@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import Stage, ok
+from simulation.shared import SteppedStore
+from stage import Stage, ok, stage_in
 
 from remediator.actions.protocol import Outcome, Result
 from remediator.model.run import EventKind
@@ -25,6 +28,15 @@ rules:
       - {uses: test.notify, with: {says: '{{ labels.app }}', WITH}}
       - {uses: test.read, with: {says: after}}
 """
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def stage(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    """A started stage without rules, over each kind of store."""
+    async with stage_in(tmp_path, SteppedStore() if request.param == "postgres" else None) as started:
+        yield started
+
+
 AWAY = Outcome(Result.NOT_SENT, error="nobody listens")
 LOST = Outcome(Result.ERROR, error="no answer")
 
@@ -47,6 +59,7 @@ async def history(stage: Stage) -> list[dict[str, Any]]:
 
 
 @pytest.mark.fault("pager down", store="sqlite")
+@pytest.mark.fault("pager down", store="postgres")
 async def test_what_could_not_be_sent_is_sent_when_it_can_be(stage: Stage) -> None:
     """The run goes on meanwhile, and says so of its step."""
     await stage.rules(rules())
@@ -81,6 +94,7 @@ async def test_messages_of_one_channel_keep_their_order(stage: Stage) -> None:
 
 
 @pytest.mark.fault("pager down", store="sqlite")
+@pytest.mark.fault("pager down", store="postgres")
 async def test_it_survives_a_crash(stage: Stage) -> None:
     """Kept is kept."""
     await stage.rules(rules())
@@ -188,6 +202,7 @@ def second(stage: Stage) -> Rule:
 
 
 @pytest.mark.fault("pager down", store="sqlite")
+@pytest.mark.fault("pager down", store="postgres")
 async def test_past_a_span_another_channel_is_told_once(stage: Stage) -> None:
     """Of what, by which rule; the message is still sent when it can be."""
     await stage.rules(rules(), second=second(stage), second_after=300.0)

@@ -100,6 +100,28 @@ class SharedStore:
         return self._elsewhere.do(self._store.view(script) if only_reads else self._store.transact(script))
 
 
+class SteppedStore(SharedStore):
+    """The same for tests of the engine: it takes some turns of the loop, and no time."""
+
+    broken = failing = None
+    place = "PostgreSQL"
+
+    async def transact(self, script: Script[T]) -> T:
+        """Run a script."""
+        await asyncio.sleep(0)
+        value = self._run(script)
+        await asyncio.sleep(0)
+        return value
+
+    async def view(self, script: Script[T]) -> T:
+        """Run a reading script."""
+        await asyncio.sleep(0)
+        return self._run(script, only_reads=True)
+
+    async def close(self) -> None:
+        """Leave the server to the next one."""
+
+
 @cache
 def _server() -> tuple[PostgresStore, Elsewhere]:
     elsewhere = Elsewhere()

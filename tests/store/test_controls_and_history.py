@@ -8,7 +8,7 @@ from samples import NOW, admitted, episode, event, notification, put, run, story
 from remediator.model.control import Control, ControlKind
 from remediator.model.run import Book, EventKind, Origin, Priority, Reason, State
 from remediator.model.story import Story
-from remediator.store.chain import GENESIS
+from remediator.store.chain import GENESIS, Head
 from remediator.store.protocol import RunFilter, Script, Store, Timer, Transaction
 
 
@@ -198,6 +198,22 @@ async def test_the_head_of_the_own_chain_is_its_newest_event_also_where_all_is_p
     assert await head() == (newest.number, newest.hash) == (2, newest.hash)
     await store.transact(lambda tx: tx.prune(runs=0, notifications=0, events=NOW + 9))
     assert await head() == (2, newest.hash)
+
+
+async def test_a_line_is_remembered_as_long_as_it_stands_or_was_pruned(store: Store) -> None:
+    """One that was never there, or was another one, is not."""
+    await store.transact(lambda tx: tx.append([event(1), event(2)]))
+    newest = await store.view(lambda tx: tx.head())
+    assert newest is not None
+    head = Head(newest.chain, newest.number, newest.hash)
+    ahead, other = replace(head, number=3), replace(head, hash=GENESIS)
+
+    async def remembered() -> list[bool]:
+        return [await store.view(lambda tx, h=each: tx.remembers(h)) for each in (head, ahead, other)]
+
+    assert await remembered() == [True, False, False]
+    await store.transact(lambda tx: tx.prune(runs=0, notifications=0, events=NOW + 9))
+    assert await remembered() == [True, False, True], "of what was pruned nothing more is known"
 
 
 async def test_a_published_head_may_be_kept_again(store: Store) -> None:

@@ -117,6 +117,13 @@ class HistoryRows(Rows):
         rows = await self._all("SELECT chain, number, hash FROM chains WHERE chain != $1 ORDER BY chain", self.chain)
         return await self._own_head(), [Head(*row) for row in rows]
 
+    async def remembers(self, head: Head) -> bool:
+        row = await self._one("SELECT hash FROM events WHERE chain = $1 AND number = $2", head.chain, head.number)
+        if row is not None:
+            return bool(row[0] == head.hash)
+        base = await self._one("SELECT base_number FROM chains WHERE chain = $1", head.chain)
+        return base is not None and head.number <= base[0]
+
     async def keep_head(self, head: Head) -> None:
         # Some 2 KB a day, for as long as the store lives: somebody may have noted any of them.
         await self._change(

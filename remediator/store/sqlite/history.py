@@ -144,6 +144,10 @@ class HistoryRows(Rows):
     async def heads(self) -> tuple[Head, Sequence[Head]]:
         return Head(CHAIN, *(self._head or self._stored_head())), ()
 
+    async def remembers(self, head: Head) -> bool:
+        row = self._one("SELECT hash FROM events WHERE seq = ?", head.number)
+        return head.number <= checkpoint(self.connection).number if row is None else bool(row[0] == head.hash)
+
     async def keep_head(self, head: Head) -> None:
         # Some 2 KB a day, for as long as the store lives: somebody may have noted any of them.
         self._insert("meta (key, value)", 2, [(f"head:{head.hash}", str(head.number))], "ON CONFLICT (key) DO NOTHING")
