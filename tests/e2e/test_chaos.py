@@ -118,7 +118,7 @@ class Accidents:
         thaws = time.monotonic() + 70
         restarts = [NOTIFICATIONS // 3, NOTIFICATIONS * 2 // 3]
         while self.senders.sent < NOTIFICATIONS or time.monotonic() < thaws:
-            time.sleep(self.draw.uniform(1.0, 4.0))
+            time.sleep(self.draw.uniform(2.0, 8.0))
             if thaws and time.monotonic() >= thaws:
                 frozen.signal(SIGCONT)
                 self.happened["frozen past the lease"] += 1

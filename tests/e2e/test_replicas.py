@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +12,10 @@ from pathlib import Path
 from signal import SIGCONT, SIGSTOP, SIGTERM
 
 import pytest
+import yaml
 from clocks import WALL, Clock
-from daemon import eventually, fetch
+from daemon import Daemon, eventually, fetch, free_port
+from docs.blocks import blocks_of
 from fleet import RULES, Fleet, begun, hold, until
 from postgres import running, start
 
@@ -181,10 +185,27 @@ def test_replicas_know_of_each_other_and_say_where_their_rules_differ(fleet: Fle
 def test_a_state_folder_is_one_daemons(fleet: Fleet) -> None:
     """Two with one could not tell whose programs are whose."""
     first = fleet.daemons[0]
-    from daemon import Daemon, free_port
-
     config = json.loads(first.config.read_text())
     again = Daemon(first.folder, {**config, "listen": f"127.0.0.1:{free_port()}"})
     again.start(wait=False)
     assert again.wait() == 2
     assert "another daemon keeps its state in" in again.output()
+
+
+def test_the_way_from_one_machine_to_several_as_the_readme_tells_it(tmp_path: Path) -> None:
+    """Its configuration with another address, two daemons, and its last command, which finds both alike."""
+    readme = Path(__file__).parents[2] / "README.md"
+    (told,) = [block for block in blocks_of(readme) if block.word("file") == "shared.yml"]
+    url = running().store()
+    daemons = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        config = yaml.safe_load(told.text)
+        assert config["store"].startswith("postgresql://")
+        del config["listen"]  # they share a machine here
+        daemons.append(Daemon(tmp_path / str(number), {**config, "store": url, "state": "state"}))
+    with daemons[0] as first, daemons[1] as second:
+        command = [sys.executable, "-m", "remediator", "replicas", "--config", str(second.config)]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert len(listed) == 1 + 2, "a heading, and both"
+        assert first.post(hold("a")).status == second.post(hold("a")).status == 200
