@@ -10,6 +10,7 @@ import pytest
 from cli.keyboard import RULE, ask, run
 from stage import Stage
 
+DEPLOY = Path(__file__).parents[2] / "deploy"
 GOOD = """
 rules:
   - name: mend
@@ -108,6 +109,12 @@ def test_check_looks_at_the_modes_of_the_configuration() -> None:
 def test_the_shipped_rules_are_clean() -> None:
     """What everybody begins with."""
     result = run("check", "--strict", "-o", "json")
+    assert (result.exit_code, json.loads(result.stdout)["problems"]) == (0, [])
+
+
+def test_the_shipped_rules_are_clean_under_the_configuration_for_the_runbooks() -> None:
+    """Every platform that they use has its section there."""
+    result = run("check", "--strict", "--config", str(DEPLOY / "runbooks.yml"), "-o", "json")
     assert (result.exit_code, json.loads(result.stdout)["problems"]) == (0, [])
 
 
