@@ -1,16 +1,18 @@
-"""The SQL of `rules/database-issues.yml`, which proves that a remedy has helped, against a real server."""
+"""The SQL of the shipped rules, which tells whether a remedy may be tried and whether it has helped, against a real server."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from postgres import APPLICATION
 
 from remediator.actions.protocol import Result
 
-RULES = yaml.safe_load((Path(__file__).parents[3] / "rules" / "database-issues.yml").read_text())["rules"]
+SHIPPED = Path(__file__).parents[3] / "rules"
+RULES = yaml.safe_load((SHIPPED / "database-issues.yml").read_text())["rules"]
 
 
 def question(rule: str, check: str) -> str:
@@ -57,3 +59,20 @@ async def test_who_may_not_look_into_sessions_takes_them_for_no_proof(place) -> 
         assert (await ask(place, question("contain-data-damage", "writers"), APPLICATION))["hidden"] == 1
     finally:
         place.server.run("GRANT pg_monitor TO remediator")
+
+
+@pytest.mark.parametrize("runbook", ["deployment-rollback", "incident-response"])
+async def test_the_age_of_the_last_migration_is_told(place, runbook: str) -> None:
+    """A huge one where none has ever run, and an error, which forbids rollbacks, where the table is not there."""
+    sql = yaml.safe_load((SHIPPED / f"{runbook}.yml").read_text())["vars"]["migration_age"]
+    unknown = await place.use("query", sql=sql)
+    assert unknown.kind is not Result.OK
+    place.server.run(
+        "CREATE TABLE _prisma_migrations (started_at timestamptz); GRANT SELECT ON _prisma_migrations TO remediator",
+        place.name,
+    )
+    assert (await place.use("query", sql=sql)).result["value"] == 1e9
+    place.server.run(
+        "INSERT INTO _prisma_migrations VALUES (now() - interval '5 min'), (now() - interval '9 d')", place.name
+    )
+    assert 300 <= (await place.use("query", sql=sql)).result["value"] < 360
