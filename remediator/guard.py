@@ -286,9 +286,13 @@ GUARDS: tuple[Guard, ...] = (
 )  # fmt: skip
 
 
-def decide(case: Case, books: Books, now: Timestamp) -> Refusal | None:
+# Those about the world, which counts nothing: what has been admitted is asked these again when a pause that held it is over.
+OF_THE_WORLD: tuple[Guard, ...] = (only_if, unless_firing, only_firing)
+
+
+def decide(case: Case, books: Books, now: Timestamp, guards: Sequence[Guard] = GUARDS) -> Refusal | None:
     """Give the first refusal, or None where every guard allows."""
-    for guard in GUARDS:
+    for guard in guards:
         refusal = guard(case, books, now)
         if refusal is not None:
             return refusal

@@ -17,8 +17,9 @@ from remediator.store.protocol import Transaction
 
 async def admit(tx: Transaction, story: Story, rule: Rule, around: Surroundings) -> tuple[Story, bool]:
     """Read the books, ask the guards, and use them up. Tells whether the run has to wait instead."""
-    if story.run.origin is Origin.REVERT:
-        return await _admit_revert(tx, story, rule, around)
+    if story.run.origin is Origin.REVERT or story.run.admitted_at is not None:
+        admit_it = _admit_revert if story.run.origin is Origin.REVERT else _admit_again
+        return await admit_it(tx, story, rule, around)
     run, now, standing = story.run, around.now, around.standing
     joined = await _joined(tx, story, rule, around)
     if joined is not None:
@@ -73,6 +74,31 @@ def _begin(story: Story, lock: str | None, around: Surroundings) -> Story:
         plan_hash=run.plan_hash, rung=run.rung, approved=run.approved_hash is not None,
     )  # fmt: skip
     return told.move(State.RUNNING, now)
+
+
+async def _admit_again(tx: Transaction, story: Story, rule: Rule, around: Surroundings) -> tuple[Story, bool]:
+    """Ask the guards about the world again of a run that a pause has held; its admission stays used up."""
+    run, now, standing = story.run, around.now, around.standing
+    scope = scope_of(story, rule, around, planning=True)
+    try:
+        target = str(rule.target.render(scope)).strip()
+        case = guard.prepare(run, rule, scope, standing, around.controls, now)
+        plan = render_plan(rule, run.rung, scope, standing.hosts)
+    except UnsafeValue as error:
+        return block(story, rule, Reason.UNSAFE_VALUE, str(error), now), False
+    except (TemplateError, PendingValue) as error:
+        return block(story, rule, Reason.TEMPLATE_ERROR, str(error), now), False
+    if target != run.target:
+        because = f"its facts name {target} since the pause, and it was admitted for {run.target}"
+        return block(story, rule, Reason.FACTS, because, now), False
+    refusal = guard.decide(case, await tx.books(case.question), now, guard.OF_THE_WORLD)
+    if refusal is not None:
+        story, effect = refuse(story, rule, refusal, now)
+        return story, effect is not None
+    story = story.with_run(plan=plan, plan_hash=hash_plan(plan), refused_since=None)
+    if run.mode is Mode.APPROVE and run.approved_hash != story.run.plan_hash:
+        return ask(story, rule, now), False
+    return story.with_run(phase=Phase.STEPS, reads_ahead=False, approved_hash=None), False
 
 
 async def _joined(tx: Transaction, story: Story, rule: Rule, around: Surroundings) -> tuple[Story, bool] | None:

@@ -28,7 +28,7 @@ from remediator.engine.moves import (
     late,
     order,
 )
-from remediator.engine.waiting import waiting
+from remediator.engine.waiting import check_again, forget_reads, waiting
 from remediator.execute import Call, Course, Failed, Interrupted, Next, Wait
 from remediator.model.control import Control, ControlKind
 from remediator.model.run import Mode, Origin, Phase, Reason, State, Step, StepState
@@ -85,9 +85,12 @@ def _unsure(story: Story, step: Step, now: Timestamp) -> Story:
 
 
 def _running(story: Story, rule: Rule, around: Surroundings) -> Move:
+    paused = story.run.paused_since is not None
     story, effect, interrupted = _stopped(story, rule, around)
     if interrupted:
         return story, effect
+    if paused and not story.run.wrote and story.run.origin not in {Origin.REVERT, Origin.NOTICE}:
+        story = _unread(story, rule)
     now, run = around.now, story.run
     reverting = run.origin is Origin.REVERT
     mode = around.mode(rule, run)
@@ -96,6 +99,8 @@ def _running(story: Story, rule: Rule, around: Surroundings) -> Move:
         return story.move(State.CANCELLED, now, Reason.OFF, because), None
     if rule.when_resolved == "cancel" and around.resolved(run) and not run.dry:
         return story.move(State.CANCELLED, now, Reason.RESOLVED, "all its alerts have resolved"), None
+    if run.phase is Phase.FACTS:
+        return check_again(story, rule, around)
     if run.reads_ahead:
         return climb_with_leave(story, rule, around)
     phase = Phase.REVERT if reverting else Phase.STEPS
@@ -119,6 +124,16 @@ def _running(story: Story, rule: Rule, around: Surroundings) -> Move:
         return end(story, rule, State.SUCCEEDED, (None, None)), None
     story = story.with_run(phase=Phase.VERIFY, verify_since=now, poll=1, poll_at=now, good_since=None)
     return story.move(State.VERIFYING, now), None
+
+
+def _unread(story: Story, rule: Rule) -> Story:
+    """Take a run that has written nothing back to its facts: the world may have changed while a pause held it."""
+    run, story = story.run, forget_reads(story, rule)
+    if run.mode is Mode.APPROVE and not run.reads_ahead:
+        story = story.with_run(
+            reads_ahead=True, approved_hash=run.plan_hash
+        )  # it was approved, and is if it stays the same
+    return story.with_run(phase=Phase.FACTS)
 
 
 def _started(story: Story, phase: Phase, found: Next, now: Timestamp) -> Story:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from remediator.engine.moves import Move, Rest, Surroundings, by, cancelled, end, held, order
-from remediator.engine.waiting import gone
+from remediator.engine.waiting import forget_reads, gone
 from remediator.model.control import Control, ControlKind
 from remediator.model.run import EventKind, Mode, Phase, Reason, Run, State
 from remediator.model.story import Story
@@ -48,7 +48,7 @@ def awaiting(story: Story, rule: Rule, around: Surroundings) -> Move:
             State.CANCELLED, now, Reason.OFF, "the mode in force became `off` while a person was asked"
         ), None
     if mode is Mode.DRY_RUN and run.admitted_at is None:
-        return _again(story, now).move(State.WAITING, now), None
+        return _again(story, rule, now).move(State.WAITING, now), None
     story, pausing = held(story, around)
     if pausing:
         return story, Rest()
@@ -59,7 +59,7 @@ def awaiting(story: Story, rule: Rule, around: Surroundings) -> Move:
     approval = rule.rungs[run.rung].approval
     given = approvals(run, around.controls)
     if len(given) >= approval.quorum:
-        story = _again(story, now).with_run(approved_hash=run.plan_hash)
+        story = _again(story, rule, now).with_run(approved_hash=run.plan_hash)
         return story.move(State.WAITING if run.admitted_at is None else State.RUNNING, now), None
     if run.ask_until is not None and now >= run.ask_until:
         because = f"not approved within {format_duration(approval.timeout)}"
@@ -84,18 +84,18 @@ def _since_asked(control: Control, run: Run) -> bool:
     return run.asked_at is not None and control.laid_at >= run.asked_at
 
 
-def _again(story: Story, now: Timestamp) -> Story:
+def _again(story: Story, rule: Rule, now: Timestamp) -> Story:
     """Forget what was read: it is read again before anything is done. The time that people took is no delay of the run's."""
     asked = story.run.asked_at if story.run.asked_at is not None else now
     waited = now - asked if story.run.admitted_at is not None else 0.0
     story = story.with_run(asked_at=None, ask_until=None, due_at=None, paused_for=story.run.paused_for + waited)
-    return story.forget(Phase.FACTS).forget(Phase.STEPS)
+    return forget_reads(story, rule)
 
 
 def _refused(story: Story, rule: Rule, reason: Reason, because: str, now: Timestamp) -> Story:
     """End a run that nobody let go on. On a ladder it has acted already, and did not help."""
     run = story.run
-    if run.admitted_at is not None:
+    if run.admitted_at is not None and run.phase is not Phase.FACTS:
         return end(story, rule, State.FAILED, (Reason.LADDER, f"rung {run.rung + 1}: {because}"))
     if reason is Reason.EXPIRED and rule.on_blocked:
         return story.with_run(ending=State.CANCELLED, phase=Phase.ON_BLOCKED, reason=reason, because=because)

@@ -65,6 +65,25 @@ def gone(story: Story, around: Surroundings) -> Story | None:
     return story.move(State.CANCELLED, around.now, Reason.RESOLVED, "its alerts resolved before it began")
 
 
+def forget_reads(story: Story, rule: Rule) -> Story:
+    """Forget the facts and the leading reads, to read them again; what came after those is never done again."""
+    leading = len(rule.rungs[story.run.rung].leading)
+    if all(step.position < leading for step in story.of(Phase.STEPS)):
+        story = story.forget(Phase.STEPS)
+    return story.forget(Phase.FACTS)
+
+
+def check_again(story: Story, rule: Rule, around: Surroundings) -> Move:
+    """Check a run again that was admitted, was held by a pause, and has written nothing yet."""
+    over = gone(story, around)
+    if over is not None:
+        return over, None
+    story, effect = _facts(story, rule, around)
+    if effect is not None or not story.run.open or story.run.ending is not None:
+        return story, effect
+    return story, Admit()
+
+
 def _facts(story: Story, rule: Rule, around: Surroundings) -> Move:
     """Read what has to be known; once all is read, read all of it again where the last reading is too old to decide by."""
     presence = around.standing.presence_check if story.run.by_alert else None
@@ -76,7 +95,7 @@ def _facts(story: Story, rule: Rule, around: Surroundings) -> Move:
         story = story.forget(Phase.FACTS)
         if newest < too_old:  # else the reads after them took long, and would again
             story = story.forget(Phase.STEPS)
-        if "facts" in rule.target.names:
+        if "facts" in rule.target.names and story.run.admitted_at is None:
             story = story.with_run(target=None)  # other facts may name another
         story, found = read_ahead(story, rule, around)
     if isinstance(found, Call):
@@ -98,7 +117,8 @@ def _newest(story: Story, phase: Phase) -> Timestamp:
 
 def read_ahead(story: Story, rule: Rule, around: Surroundings) -> tuple[Story, Next]:
     """Read the facts, and where a person is to be asked the leading reads of the rung, so that the plan is whole."""
-    presence = around.standing.presence_check if story.run.by_alert and story.run.admitted_at is None else None
+    deciding = story.run.admitted_at is None or story.run.phase is Phase.FACTS
+    presence = around.standing.presence_check if story.run.by_alert and deciding else None
     facts = (*rule.facts, *((presence,) if presence is not None else ()))
     hosts = around.standing.hosts
     story, found = go(story, Course(Phase.FACTS, facts, hosts=hosts), rule, around)

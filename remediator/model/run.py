@@ -93,6 +93,7 @@ LEGAL: Mapping[State | None, frozenset[State]] = {
             State.SUCCEEDED,
             State.FAILED,
             State.PLANNED,
+            State.BLOCKED,  # checked again after a pause, before its first write
             State.CANCELLED,
             State.UNKNOWN,
         },

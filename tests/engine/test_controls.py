@@ -156,3 +156,119 @@ async def test_p7_what_rests_under_a_pause_loses_none_of_its_time(stage: Stage) 
     await resume(stage)
     await stage.passes(60)
     assert await stage.states() == [("succeeded", None)]
+
+
+HELD = """
+rules:
+  - name: mend
+    summary: Mend what is down.
+    match: '{alertname="Down"}'
+    target: 'app/{{ labels.app }}'
+    facts: [{id: seen, uses: test.probe}]
+    guard: {cooldown: 1h, only_if: ['facts.seen.n == 1'], unless_firing: ['{alertname="Maintenance"}']}
+    steps: [{id: look, uses: test.read}, {id: tell, uses: test.notify}, {id: act, uses: test.write}]
+"""
+
+
+async def held_before_its_first_write(stage: Stage) -> None:
+    """Begin a run, and pause it while it takes its first read."""
+    stage.outcomes["test.probe"] = [{"n": 1}]
+    await stage.rules(HELD)
+    stage.blocked["test.read"] = asyncio.Event()
+    await stage.fires(app="web")
+    await pause(stage)
+    stage.blocked.pop("test.read").set()
+    await stage.settle()
+    assert await stage.states() == [("running", "paused")]
+
+
+async def test_a_run_held_before_its_first_write_goes_on_where_all_is_as_it_was(stage: Stage) -> None:
+    """Its facts and leading reads are read again; its own admission is no cooldown."""
+    await held_before_its_first_write(stage)
+    await resume(stage)
+    assert await stage.states() == [("succeeded", None)]
+    assert [stage.used(f"test.{name}") for name in ("probe", "read", "notify", "write")] == [2, 2, 1, 1]
+
+
+async def test_a_run_held_before_its_first_write_is_refused_by_what_fires_since(stage: Stage) -> None:
+    """The guards about the world are asked again."""
+    await held_before_its_first_write(stage)
+    await stage.fires("Maintenance")
+    await resume(stage)
+    assert await stage.states() == [("blocked", "unless_firing")]
+    assert stage.used("test.write") == 0
+
+
+async def test_a_run_held_before_its_first_write_is_refused_by_facts_that_changed(stage: Stage) -> None:
+    """`only_if` goes by what is read after the pause."""
+    await held_before_its_first_write(stage)
+    stage.outcomes["test.probe"] = [{"n": 2}]
+    await resume(stage)
+    assert await stage.states() == [("blocked", "only_if")]
+    assert stage.used("test.write") == 0
+
+
+async def test_a_run_held_before_its_first_write_ends_where_its_alerts_resolved(stage: Stage) -> None:
+    """There is nothing left to mend."""
+    await held_before_its_first_write(stage)
+    await stage.resolves(app="web")
+    await resume(stage)
+    assert await stage.states() == [("cancelled", "resolved")]
+    assert stage.used("test.write") == 0
+
+
+async def test_a_run_held_after_its_first_write_goes_on(stage: Stage) -> None:
+    """Half-done work is worse than finished."""
+    await stage.rules(RULE.replace("{cooldown: 0s}", "{unless_firing: ['{alertname=\"Maintenance\"}']}"))
+    stage.blocked["test.write"] = asyncio.Event()
+    await stage.fires(app="web")
+    await pause(stage)
+    stage.blocked.pop("test.write").set()
+    await stage.settle()
+    await stage.fires("Maintenance")
+    await resume(stage)
+    assert await stage.states() == [("succeeded", None)]
+
+
+async def test_an_approved_plan_that_changed_under_a_pause_is_asked_about_again(stage: Stage) -> None:
+    """An approval is for one plan."""
+    says = "with: {says: '{{ facts.seen.m }}'}"
+    await stage.rules(
+        HELD.replace("guard:", "mode: approve\n    guard:").replace("uses: test.write}", f"uses: test.write, {says}}}")
+    )
+    stage.outcomes["test.probe"] = [{"n": 1, "m": "a"}]
+    await stage.fires(app="web")
+    stage.blocked["test.notify"] = asyncio.Event()
+    await approve(stage)
+    await pause(stage)
+    stage.blocked.pop("test.notify").set()
+    await stage.settle()
+    stage.outcomes["test.probe"] = [{"n": 1, "m": "b"}]
+    await resume(stage)
+    assert await stage.states() == [("awaiting_approval", "approval")]
+    assert stage.used("test.write") == 0
+    await approve(stage)
+    assert await stage.states() == [("succeeded", None)]
+    assert stage.calls[-1] == ("test.write", "b")
+    assert stage.used("test.notify") == 1
+
+
+async def test_an_approved_plan_that_is_the_same_after_a_pause_is_not_asked_about_again(stage: Stage) -> None:
+    """The answer still stands."""
+    stage.outcomes["test.probe"] = [{"n": 1}]
+    await stage.rules(HELD.replace("guard:", "mode: approve\n    guard:"))
+    await stage.fires(app="web")
+    stage.blocked["test.read"] = asyncio.Event()
+    await approve(stage)
+    await pause(stage)
+    stage.blocked.pop("test.read").set()
+    await stage.settle()
+    await resume(stage)
+    assert await stage.states() == [("succeeded", None)]
+
+
+async def approve(stage: Stage) -> None:
+    """Let the plan go on that is asked about now."""
+    run = await stage.run()
+    await controls.approve(stage.engine, run["id"], run["plan_hash"], "ann", "fine")
+    await stage.settle()
