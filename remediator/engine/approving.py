@@ -95,7 +95,7 @@ def _again(story: Story, rule: Rule, now: Timestamp) -> Story:
 def _refused(story: Story, rule: Rule, reason: Reason, because: str, now: Timestamp) -> Story:
     """End a run that nobody let go on. On a ladder it has acted already, and did not help."""
     run = story.run
-    if run.admitted_at is not None and run.phase is not Phase.FACTS:
+    if run.admitted_at is not None and (run.rung or run.phase is not Phase.FACTS):
         return end(story, rule, State.FAILED, (Reason.LADDER, f"rung {run.rung + 1}: {because}"))
     if reason is Reason.EXPIRED and rule.on_blocked:
         return story.with_run(ending=State.CANCELLED, phase=Phase.ON_BLOCKED, reason=reason, because=because)

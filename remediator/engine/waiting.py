@@ -67,8 +67,9 @@ def gone(story: Story, around: Surroundings) -> Story | None:
 
 def forget_reads(story: Story, rule: Rule) -> Story:
     """Forget the facts and the leading reads, to read them again; what came after those is never done again."""
-    leading = len(rule.rungs[story.run.rung].leading)
-    if all(step.position < leading for step in story.of(Phase.STEPS)):
+    rung = rule.rungs[story.run.rung]
+    after = range(len(rung.leading), len(rung.steps))
+    if not any(step.position in after for step in story.of(Phase.STEPS)):
         story = story.forget(Phase.STEPS)
     return story.forget(Phase.FACTS)
 
