@@ -1,4 +1,4 @@
-"""`make bench`: every row of the speed table that needs neither PostgreSQL nor replay, beside its limit in the same run.
+"""`make bench`: every row of the speed table but replay, beside its limit in the same run.
 
 python tests/bench/bench.py           writes docs/performance.md, takes some six minutes
 python tests/bench/bench.py --quick   a smoke run: all rows, a few samples each, writes nothing
@@ -24,6 +24,7 @@ import history
 import ingest
 import reaction
 import scale
+import shared
 import storm
 from load import Wrk
 from table import Row, markdown, middle, span, text
@@ -87,6 +88,7 @@ def measure(folder: Path, *, quick: bool) -> list[Row]:
     tell(storm.of_start(folder / "start", past, runs, quick=quick))
     tell(storm.of_one_body(folder / "body", quick=quick))
     tell(storm.of_many_bodies(folder / "storm", quick=quick))
+    tell(shared.measure(folder / "shared", quick=quick))
     return rows
 
 

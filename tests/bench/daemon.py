@@ -71,7 +71,11 @@ def acting(argv: str, name: str = "HighErrorRate", **keys: str) -> str:
 
 @contextmanager
 def remediator(
-    folder: Path, rule_file: str, *allow: str, guard: str = "{limit: off, max_running: off, storm: off, breaker: off}"
+    folder: Path,
+    rule_file: str,
+    *allow: str,
+    guard: str = "{limit: off, max_running: off, storm: off, breaker: off}",
+    store: str = "sqlite:///store.db",
 ) -> Iterator[Server]:
     """Run the daemon in a folder (which may hold a store already), in mode auto."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +83,7 @@ def remediator(
     (folder / "rules.yml").write_text(rule_file)
     config = folder / "remediator.yml"
     config.write_text(
-        f"listen: 127.0.0.1:{port}\nmode: auto\nstore: sqlite:///store.db\nrules: [rules.yml]\n"
+        f"listen: 127.0.0.1:{port}\nmode: auto\nstore: {store}\nstate: .\nrules: [rules.yml]\n"
         f"exec: {{allow: [/bin/true, {', '.join(allow)}]}}\nguard: {guard}\nlog: {{level: warning}}\n"
     )
     command = [sys.executable, "-m", "remediator", "serve", "--config", str(config)]

@@ -14,7 +14,8 @@ ROWS = (
     "reaction, p99", "reaction under", "runs finished, against spawning in a loop", "rules against 10: matching",
     "rules against 10: the whole webhook", "rows of history against none: one decision", "rows of history against none: the",
     "start to ready", "RSS idle", "none matches: acknowledged", "none matches: loop lag", "all match one rule: acknowledged",
-    "all match one rule: loop lag", "peak RSS in a storm",
+    "all match one rule: loop lag", "peak RSS in a storm", "PostgreSQL, 3 replicas: decisions",
+    "PostgreSQL, 3 replicas: webhook",
 )  # fmt: skip
 
 
