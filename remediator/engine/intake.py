@@ -127,8 +127,9 @@ async def _resolve(tx: Transaction, tracked: Tracked, taken: Taken, now: Timesta
             await tx.wake([run.id], now)
             taken.due = True
         elif (await tx.watch(run.id)).firing == 0:
-            await tx.mark_healed(replace(run, healed_at=now))
-            data = {"rule": run.rule, "target": run.target, "seconds": now - (run.ended_at or now)}
+            healed = replace(run, healed_at=now)
+            await tx.mark_healed(healed)
+            data = {"rule": run.rule, "target": run.target, "seconds": healed.healed_after}
             taken.events.append(Event(at=now, kind=EventKind.HEALED, run=run.id, data=data))
 
 

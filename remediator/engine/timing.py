@@ -23,11 +23,16 @@ _SCHEDULE = "schedule:"
 _GRACE: Seconds = 60.0  # a time that is later than that has been missed: cron begins nothing for it, nor do we
 _COUNTED: Seconds = 7 * 86_400.0  # of missed times, in one transaction and one event
 _SHORTLY: Seconds = 1.0
+_EDITED = "no daemon looked then, and its schedule has been edited since"
 _AT_ONCE = 500  # alerts that a storm had stopped, in one transaction
 
 
 async def set_schedules(tx: Transaction, rules: tuple[Rule, ...], now: Timestamp) -> None:
-    """Make the timers those of the rules in force; a schedule that has not changed keeps its next time."""
+    """Make the timers those of the rules in force; a schedule that has not changed keeps its next time.
+
+    Of one that was edited while nobody looked, the next time that it had before is known to be missed; what would have come after
+    that by the old text, or by the new one, is nobody's to say.
+    """
     known = {timer.name: timer for timer in await tx.timers() if timer.name.startswith(_SCHEDULE)}
     for rule in rules:
         if rule.schedule is None:
@@ -35,6 +40,8 @@ async def set_schedules(tx: Transaction, rules: tuple[Rule, ...], now: Timestamp
         name, about = _SCHEDULE + rule.name, json.dumps(rule.definition["schedule"], sort_keys=True)
         before = known.pop(name, None)
         if before is None or before.about != about:
+            if before is not None and before.due_at < now:
+                await tx.append([_missed(now, rule, [before.due_at], NotProposed(_EDITED))])
             await _set(tx, Timer(name, now, about), rule, now)
     for name in known:
         await tx.drop_timer(name)
@@ -85,13 +92,17 @@ async def _begin(tx: Transaction, rule: Rule, desk: Desk, time: Timestamp, taken
 
 async def _record(tx: Transaction, rule: Rule, times: Sequence[Timestamp], because: NotProposed, taken: Taken) -> None:
     """Record times that were missed for one reason, as one event: an outage must not fill the history."""
+    event = _missed(taken.now, rule, times, because)
+    taken.events.append(event)
+    await tx.append([event])
+
+
+def _missed(now: Timestamp, rule: Rule, times: Sequence[Timestamp], because: NotProposed) -> Event:
     data = {
         "rule": rule.name, "times": len(times), "first": format_rfc3339(times[0]), "last": format_rfc3339(times[-1]),
         "because": str(because),
     }  # fmt: skip
-    event = Event(at=taken.now, kind=EventKind.MISSED, run=because.run, data=data)
-    taken.events.append(event)
-    await tx.append([event])
+    return Event(at=now, kind=EventKind.MISSED, run=because.run, data=data)
 
 
 async def _set(tx: Transaction, timer: Timer, rule: Rule, after: Timestamp) -> None:

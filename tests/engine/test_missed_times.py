@@ -127,3 +127,26 @@ async def test_a_newest_time_that_may_not_begin_is_recorded_with_its_own_reason(
         told(2, first, first + MINUTE),
         told(1, last, last, "the mode in force for tidy is off"),
     ]
+
+
+async def test_a_schedule_that_was_edited_while_nobody_looked_has_missed_the_time_it_had(stage: Stage) -> None:
+    """It is recorded, begins nothing however late it is, and the new text holds from now on."""
+    await stage.rules(CLOCK.replace("CRON", "0 * * * *"))
+    first = next_time("0 * * * *")
+    await stage.stop()
+    stage.clock.time = first + 20
+    stage.clock.parked.clear()
+    await stage.start()
+    await stage.rules(CLOCK.replace("CRON", "30 * * * *"))
+    because = "no daemon looked then, and its schedule has been edited since"
+    assert (stage.used("test.write"), await missed(stage)) == (0, [told(1, first, first, because)])
+    await stage.passes(next_time("30 * * * *", first) - stage.clock.time)
+    assert stage.used("test.write") == 1
+
+
+async def test_a_schedule_that_is_edited_before_its_time_has_missed_nothing(stage: Stage) -> None:
+    """The time that it would have had is no time of its any more."""
+    await stage.rules(CLOCK.replace("CRON", "0 * * * *"))
+    await stage.rules(CLOCK.replace("CRON", "30 * * * *"))
+    await stage.passes(2 * 3600)
+    assert await missed(stage) == []
