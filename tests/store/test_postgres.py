@@ -325,6 +325,16 @@ async def test_p4_a_database_whose_disk_is_full_keeps_nothing_till_there_is_room
         assert (await kept(store), store.failing) == ([2], None)
 
 
+async def test_reading_goes_on_at_once_when_the_database_is_back() -> None:
+    """Though every connection to read by has died meanwhile."""
+    url = running().store()
+    async with opened(url) as store:
+        await store.transact(keep(1))
+        await asyncio.gather(kept(store), kept(store))
+        break_off(running())
+        assert await asyncio.gather(kept(store), kept(store)) == [[1], [1]]
+
+
 # -- history that is gone --
 
 

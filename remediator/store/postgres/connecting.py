@@ -13,6 +13,7 @@ from remediator.model.time import Seconds
 from remediator.store.migrations import migrations
 
 _CONNECT: Seconds = 5.0
+_AT_ONCE = 10  # tries to make the first table, while others do the same
 _APPLICATION = "remediator"
 _NEEDS = re.compile(r"^-- needs: (\d+)", re.MULTILINE)
 _VERSION_TABLE = """
@@ -89,10 +90,12 @@ async def _prepare(connection: asyncpg.Connection[asyncpg.Record], address: Addr
         )
         if foreign:
             raise StoreForeign(f"{address} holds tables that are not Remediator's: give it a database of its own")
-        try:
-            await connection.execute(_VERSION_TABLE)
-        except asyncpg.UniqueViolationError:  # two made it at once, and the other one was first
-            await connection.execute(_VERSION_TABLE)
+        for _ in range(_AT_ONCE):
+            try:
+                await connection.execute(_VERSION_TABLE)
+                break
+            except (asyncpg.UniqueViolationError, asyncpg.DuplicateObjectError, asyncpg.DuplicateTableError):
+                continue  # two make it at once, `IF NOT EXISTS` or not, and the other one was first
     async with connection.transaction():
         version, needs = await connection.fetchrow("SELECT version, needs FROM remediator_schema FOR UPDATE")
         if needs > newest():

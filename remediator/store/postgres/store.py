@@ -37,7 +37,7 @@ _ORDER, _WORK = "order", "work"
 # The server itself ends a transaction whose daemon was frozen or cut off, so that its lock holds nobody up for long.
 # Every question walks an index: the planner, which may know nothing yet of tables that fill fast, is not to think otherwise.
 _BEGIN = (
-    "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '3s'; SET LOCAL lock_timeout = '8s'; "
+    "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '8s'; "
     "SET LOCAL statement_timeout = '10s'; SET LOCAL jit = off; SET LOCAL enable_seqscan = off; "
     "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 )
@@ -123,16 +123,24 @@ class PostgresStore:
     async def view(self, script: Script[T]) -> T:
         """Run a reading script on a connection of its own, in a snapshot. Raises StoreError."""
         try:
-            async with asyncio.timeout(_WHOLE):
-                if self._readers is None:
-                    self._readers = await self._address.pool(_READERS)
-                async with (
-                    self._readers.acquire() as connection,
-                    connection.transaction(isolation="repeatable_read", readonly=True),
-                ):
-                    return await script(PostgresTransaction(Session(connection, prepares=False), self._chain))
+            try:
+                return await self._view(script)
+            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError):
+                if self._readers is not None:  # they may all have died with the server, and it may be back
+                    await self._readers.expire_connections()
+                return await self._view(script)
         except LOST as error:
             raise StoreError(f"the database can't be read at the moment: {self.place}: {trouble(error)}") from error
+
+    async def _view(self, script: Script[T]) -> T:
+        async with asyncio.timeout(_WHOLE):
+            if self._readers is None:
+                self._readers = await self._address.pool(_READERS)
+            async with (
+                self._readers.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                return await script(PostgresTransaction(Session(connection, prepares=False), self._chain))
 
     def when_stirred(self, look: Callable[[bool], None]) -> None:
         """Have something called when another daemon has committed what may be due. A pooler may keep it from us."""
