@@ -181,6 +181,16 @@ async def test_a_transaction_that_can_t_be_put_in_order_is_begun_anew_as_a_whole
         assert await kept(store) == [3]
 
 
+async def test_a_defect_of_the_writer_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept any more, and the daemon stops."""
+    async with opened(running().store()) as store:
+        monkeypatch.setattr(PostgresStore, "_begin", lambda *_: 1 / 0)
+        results = await asyncio.gather(*(store.transact(keep(n)) for n in range(3)), return_exceptions=True)
+        assert [type(each) for each in results] == [StoreError] * 3
+        with pytest.raises(StoreError, match="defect"):
+            await store.transact(keep(4))
+
+
 # -- commits whose answer is lost --
 
 

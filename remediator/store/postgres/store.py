@@ -110,6 +110,7 @@ class PostgresStore:
         self._readers: asyncpg.Pool[asyncpg.Record] | None = None
         self._listener: asyncio.Task[None] | None = None
         self._writer = asyncio.get_running_loop().create_task(self._write())
+        self._writer.add_done_callback(self._ended)
 
     async def transact(self, script: Script[T]) -> T:
         """Run a script in a transaction; it is as durable as the database promises when this returns. Raises StoreError."""
@@ -152,7 +153,7 @@ class PostgresStore:
         if self._listener is not None:
             self._listener.cancel()
         self._arrived.set()
-        await self._writer
+        await asyncio.wait({self._writer})
         self._drop()
         if self._readers is not None:
             self._readers.terminate()
@@ -188,9 +189,21 @@ class PostgresStore:
             if not self._jobs and not self._closing:
                 self._arrived.clear()
             if batch:
-                await self._keep(batch)
+                try:
+                    await self._keep(batch)
+                finally:
+                    for job in batch:  # none is left, unless on a defect
+                        job.fail(StoreError("the store's writer has stopped"))
             elif self._closing:
                 return
+
+    def _ended(self, writer: asyncio.Task[None]) -> None:
+        """Leave nobody waiting for ever, should the writer ever end on a defect."""
+        error = None if writer.cancelled() else writer.exception()
+        if error is not None:
+            self.broken = f"the store's writer has stopped on a defect, restart the daemon and report this: {error!r}"
+        for job in self._jobs:
+            job.fail(StoreError(self.broken or "the store is closed"))
 
     async def _keep(self, batch: Sequence[_Job]) -> None:
         """Run scripts in one transaction; where one of them fails by itself, each in one of its own."""
