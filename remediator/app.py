@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -56,10 +56,14 @@ def rule_paths(loaded: LoadedConfig) -> tuple[Path, ...]:
     return loaded.rule_paths if loaded.rule_paths is not None else (shipped_rules(),)
 
 
-def read_rules(loaded: LoadedConfig, catalog: Catalog) -> Loaded:
-    """Load the rules that a configuration names; its own sections are checked against where there is one."""
+def read_rules(loaded: LoadedConfig, catalog: Catalog, paths: Sequence[Path] = ()) -> Loaded:
+    """Load the rules under some paths, else those that a configuration names; its sections are checked against where it has any.
+
+    Where nobody names any the shipped ones are meant, as far as they need no platform that isn't configured.
+    """
     sections = settings(loaded) if loaded.named else None
-    return load_rules(rule_paths(loaded), catalog, vars=loaded.config.vars, settings=sections)
+    found = load_rules(paths or rule_paths(loaded), catalog, vars=loaded.config.vars, settings=sections)
+    return found if paths or loaded.rule_paths is not None else found.configured()
 
 
 class Daemon:
@@ -336,6 +340,9 @@ def _is_rule(changed: Path) -> bool:
 
 
 def _report(rules: Loaded) -> None:
+    if rules.left_out:
+        words = "shipped rules whose platform isn't configured are left out: add its section, or name your own `rules`"
+        _log.info(words, rules=", ".join(rules.left_out))
     for problem in rules.problems:
         log = _log.error if problem.severity == "error" else _log.warning
         log("rule problem", where=f"{problem.file}:{problem.line}:{problem.column}", rule=problem.rule, key=problem.key,

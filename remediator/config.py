@@ -188,7 +188,10 @@ class Config(Form):
     store: Annotated[str, AfterValidator(_store)] | None = Field(
         None, description="`sqlite:///PATH` for one daemon, `postgresql://USER@HOST/DATABASE` for several.", repr=False
     )
-    rules: list[str] | None = Field(None, description="Rule files and folders. Default: the shipped rules.")
+    rules: list[str] | None = Field(
+        None,
+        description="Rule files and folders. Default: the shipped rules, as far as their platforms are configured.",
+    )
     mode: ModeWord | Annotated[list[ModeEntryForm], Field(min_length=1)] = Field(
         "dry-run", description="The highest mode that any rule can have; in a list the first entry that holds decides."
     )

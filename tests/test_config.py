@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from remediator.actions.catalog import load_catalog
+from remediator.app import read_rules, shipped_rules
 from remediator.config import Config, LoadedConfig, config_schema, load_config, settings
 from remediator.errors import ConfigurationError
 from remediator.forms import parse_limit
@@ -346,3 +348,17 @@ access:
 def test_access_that_would_not_be_what_it_says_is_refused(tmp_path: Path, text: str, key: str, code: str) -> None:
     """Nobody is called what the daemon calls itself, two share no token, and not everybody is a proxy."""
     assert [found[2:] for found in refused(tmp_path, f"access: {text}\n")] == [(key, code)]
+
+
+def test_of_the_shipped_rules_those_are_in_force_whose_platforms_are_configured(tmp_path: Path) -> None:
+    """A small configuration starts; rules that it names by itself are checked in full."""
+    loaded = load(tmp_path, "mode: dry-run\n")
+    rules = read_rules(loaded, load_catalog())
+    assert rules.ok
+    assert {rule.name for rule in rules.rules.rules} >= {"restart-service-down", "rollback-high-error-rate"}
+    assert "restore-service" in rules.left_out
+    assert not {rule.name for rule in rules.rules.rules} & {*rules.left_out}
+    named = load(tmp_path, f"rules: ['{shipped_rules()}']\n")
+    found = read_rules(named, load_catalog())
+    assert not found.ok
+    assert {problem.code for problem in found.problems if problem.severity == "error"} == {"not-configured"}

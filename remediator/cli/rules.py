@@ -26,12 +26,11 @@ from remediator.model.time import Timestamp, parse_rfc3339
 def check(asked: Asked, strict: bool, paths: tuple[Path, ...]) -> int:
     """Check the configuration and every rule, without touching anything. PATHS default to the configured rules."""
     from remediator.actions.catalog import load_catalog
-    from remediator.app import rule_paths
+    from remediator.app import read_rules
     from remediator.config import settings
     from remediator.review import check as review
     from remediator.review.findings import View
     from remediator.review.source import read_source
-    from remediator.rules.load import load_rules
     from remediator.rules.windows import Window
 
     try:
@@ -41,7 +40,7 @@ def check(asked: Asked, strict: bool, paths: tuple[Path, ...]) -> int:
             raise
         return _report(asked, error.problems, "")
     sections = settings(loaded) if loaded.named else None
-    found = load_rules(paths or rule_paths(loaded), load_catalog(), vars=loaded.config.vars, settings=sections)
+    found = read_rules(loaded, load_catalog(), paths)
     windows = {name: Window.of(intervals) for name, intervals in loaded.config.windows.items()}
     view = View(time.time(), sections, windows)
     checked = review.check(found, view, read_source)
@@ -53,7 +52,8 @@ def check(asked: Asked, strict: bool, paths: tuple[Path, ...]) -> int:
     problems = (*ours.problems, *checked.problems)
     problems = review.strict(problems) if strict else problems
     assumed = "" if loaded.named else "; no configuration: what depends on one is assumed to be met"
-    summary = f"{output.count(len(found.rules.rules), 'rule')}{assumed}"
+    left = f"; left out, as their platforms aren't configured: {', '.join(found.left_out)}" if found.left_out else ""
+    summary = f"{output.count(len(found.rules.rules), 'rule')}{assumed}{left}"
     return _report(asked, problems, summary, silenced=ours.silenced + checked.silenced)
 
 
@@ -111,16 +111,13 @@ def explain(asked: Asked, paths: tuple[Path, ...], at: str | None, file: Any) ->
 
 def _offline(asked: Asked, body: bytes, paths: tuple[Path, ...], now: Timestamp) -> dict[str, Any]:
     from remediator.actions.catalog import load_catalog
-    from remediator.app import rule_paths
-    from remediator.config import settings
+    from remediator.app import read_rules
     from remediator.receive import Limits, decode
     from remediator.review.explain import explain as explain_notification
     from remediator.rules.configured import standing_of
-    from remediator.rules.load import load_rules
 
     catalog, loaded = load_catalog(), asked.config
-    sections = settings(loaded) if loaded.named else None
-    rules = load_rules(paths or rule_paths(loaded), catalog, vars=loaded.config.vars, settings=sections)
+    rules = read_rules(loaded, catalog, paths)
     if not rules.ok:
         raise InvalidRules("\n".join(["the rules have errors:", *map(str, rules.problems)]), rules.problems)
     notification = decode(body, now, Limits())

@@ -31,6 +31,15 @@ class Loaded:
 
     rules: RuleSet
     problems: tuple[Problem, ...]
+    left_out: tuple[
+        str, ...
+    ] = ()  # rules that need a section which the configuration hasn't got, and may do without it
+
+    def configured(self) -> Loaded:
+        """Leave out the rules that need what isn't configured, instead of taking that for a fault."""
+        unmet = {problem.rule for problem in self.problems if problem.code == "not-configured"}
+        left = tuple(sorted(name for name in unmet if name is not None))
+        return Loaded(self.rules, tuple(each for each in self.problems if each.rule not in unmet), left)
 
     @property
     def ok(self) -> bool:
