@@ -23,6 +23,7 @@ from remediator.engine.lagging import watch_lag
 from remediator.engine.noticing import Notice
 from remediator.engine.starting import start
 from remediator.errors import ConfigurationError, InvalidRules, StoreError
+from remediator.heartbeat import TICK, Heartbeat
 from remediator.housekeeping import Housekeeping
 from remediator.log import configure_log
 from remediator.model.run import Event, EventKind, State
@@ -129,6 +130,8 @@ class Daemon:
         self._signals()
         self.store.when_stirred(self.engine.stirred)
         self.housekeeping.every(5, self._renew_credential)
+        heartbeat = Heartbeat(self.engine, self.secrets, lambda: self.loaded.config.heartbeat, self._what_is_wrong)
+        self.housekeeping.every(TICK, heartbeat.tick)
         await self.housekeeping.begin()
         tasks = [
             asyncio.create_task(work)

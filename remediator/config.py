@@ -23,6 +23,7 @@ from remediator.forms.access import Access
 from remediator.forms.exec import Exec
 from remediator.forms.fly import Fly
 from remediator.forms.guards import BlastRadiusForm, BreakerForm, Count, ModeEntryForm, ModeWord, StormForm
+from remediator.forms.heartbeat import HeartbeatForm
 from remediator.forms.http import Http
 from remediator.forms.kubernetes import Kubernetes
 from remediator.forms.notices import Notices, Report
@@ -216,6 +217,7 @@ class Config(Form):
     slack: Slack | None = None
     notify: Notify | None = None
     ssh: Ssh | None = None
+    heartbeat: HeartbeatForm | None = None
     notices: Notices | None = None
     report: Report | None = None
     retention: Retention = Field(default_factory=Retention)

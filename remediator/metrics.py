@@ -51,6 +51,12 @@ REPLICAS = Gauge("remediator_replicas", "Daemons over this store that were heard
 REPLICAS_WITH_OTHER_RULES = Gauge(
     "remediator_replicas_with_other_rules", "Of these, how many decide by other rules than this one.", registry=REGISTRY
 )
+HEARTBEAT_TIMESTAMP = Gauge(
+    "remediator_heartbeat_timestamp_seconds", "When the last heartbeat was taken by the other end.", registry=REGISTRY
+)
+HEARTBEAT_FAILURES = Counter(
+    "remediator_heartbeat_failures", "Heartbeats that were due, and were not sent or not taken.", registry=REGISTRY
+)
 STORE_UP = Gauge("remediator_store_up", "1 if the store takes writes.", registry=REGISTRY)
 LAST_NOTIFICATION = Gauge(
     "remediator_last_notification_timestamp_seconds", "When the last notification came.", registry=REGISTRY

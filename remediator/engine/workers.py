@@ -57,6 +57,7 @@ class Workers:
         self._ordered = asyncio.Event()  # another daemon has laid something on a run, which may be at work here
         self._at_work: dict[str, asyncio.Task[Outcome]] = {}  # by run: the action that is being called
         self._renewed_at = clock.now()
+        self.looked_at = clock.now()  # when due runs were last looked for, or would have been while we drain
 
     @property
     def looking(self) -> bool:
@@ -81,6 +82,7 @@ class Workers:
         """Lease due runs and carry them on, until cancelled."""
         while True:
             self._due.clear()
+            self.looked_at = self._clock.now()
             pause = _IDLE
             if not self._desk.draining:
                 try:

@@ -72,7 +72,8 @@ async def prepare(address: Address, *, migrate: bool) -> None:
     try:
         connection = await address.connect()
     except LOST as error:
-        raise StoreError(f"the database {address} can't be reached: {trouble(error)}") from error
+        advice = "see that it is up, and that host, database, user and password (PGPASSWORD, PGPASSFILE) are right"
+        raise StoreError(f"the database {address} can't be reached: {trouble(error)}; {advice}") from error
     try:
         await _prepare(connection, address, migrate=migrate)
     except LOST as error:
