@@ -51,7 +51,7 @@ async def main(folder: Path) -> None:
     path = write_configuration(started, folder)
     for fake in started:
         print(f"{fake.name:12} {fake.url}", flush=True)
-    print(f"{path} leads to them: add `rules`, then `remediator --config {path} serve`", flush=True)
+    print(f"{path} leads to them: add `rules`, then `remediator serve --config {path}`", flush=True)
     await asyncio.Event().wait()
 
 
