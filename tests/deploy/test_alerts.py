@@ -18,7 +18,7 @@ FOLDER = ROOT / "deploy" / "prometheus"
 RULES = [
     rule for group in yaml.safe_load((FOLDER / "remediator.rules.yml").read_text())["groups"] for rule in group["rules"]
 ]
-TESTS = yaml.safe_load((FOLDER / "remediator.test.yml").read_text())["tests"]
+TESTS = yaml.safe_load((FOLDER / "remediator-alerts-test.yml").read_text())["tests"]
 promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is missing: apt-get install prometheus"
 )
@@ -26,7 +26,7 @@ promtool = pytest.mark.skipif(
 
 @promtool
 @pytest.mark.parametrize(
-    "command", [["check", "rules", "remediator.rules.yml"], ["test", "rules", "remediator.test.yml"]]
+    "command", [["check", "rules", "remediator.rules.yml"], ["test", "rules", "remediator-alerts-test.yml"]]
 )
 def test_p18_promtool_finds_the_alerts_right(command: list[str]) -> None:
     """Those that are raised, and those that are just not."""
