@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = (FOLDER / "recording.rules.yml", FOLDER / "runbooks.rules.yml")
-TESTS = (FOLDER / "runbooks.test.yml", FOLDER / "runbooks-days.test.yml")
+TESTS = (FOLDER / "runbooks-alerts-test.yml", FOLDER / "runbooks-alerts-days-test.yml")
 LABELS = {"severity", "priority"}
 
 
