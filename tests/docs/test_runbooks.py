@@ -78,3 +78,9 @@ def test_what_the_page_names_is_there() -> None:
     vague = {"as below", "under incident response", "under database issues"}
     full = {test.removeprefix("then ") for test in TESTS}
     assert sorted(tests - vague - full) == []
+
+
+def test_prometheus_raises_every_alert_of_the_runbooks() -> None:
+    """By the rules that are shipped for it, and no other."""
+    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "runbooks.rules.yml").read_text())["groups"]
+    assert {rule["alert"] for group in groups for rule in group["rules"]} == set(ALERTS)
