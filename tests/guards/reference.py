@@ -25,6 +25,7 @@ class Guards:
     episodes: tuple[int, int, int] | None = None  # at least, at most, in which span
     unless_firing: bool = False  # the cause, on the same target
     only_firing: bool = False
+    only_if: tuple[str, ...] | None = None  # the targets for which the condition is true
     ladder: int = 0  # how many rungs, 0: no ladder
     recurrence: int = 3600
 
@@ -98,6 +99,7 @@ class Reference:
             "episodes": self._episodes(rule, target, now),
             "unless_firing": self.rules[rule].unless_firing and target in self.causes,
             "only_firing": self.rules[rule].only_firing and target not in self.causes,
+            "only_if": (allowed := self.rules[rule].only_if) is not None and target not in allowed,
             "lock": any(run.target == target and run.ended is None for run in self._seen(book) if run.admitted),
             "storm": self._storm(now),
         }

@@ -39,7 +39,11 @@ def maybe(value: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 def guards(draw: st.DrawFn) -> Guards:
     """Give a rule a few guards, so that it is admitted often enough to have a past."""
     per = draw(SPANS)
-    has = draw(st.sets(st.sampled_from(["limits", "targets", "fraction", "breaker", "episodes", "firing"]), max_size=2))
+    has = draw(
+        st.sets(
+            st.sampled_from(["limits", "targets", "fraction", "breaker", "episodes", "firing", "only_if"]), max_size=2
+        )
+    )
 
     def guard(name: str, value: st.SearchStrategy[Any], absent: Any = None) -> Any:
         return draw(value) if name in has else absent
@@ -54,6 +58,7 @@ def guards(draw: st.DrawFn) -> Guards:
         episodes=guard("episodes", st.tuples(st.integers(1, 2), st.integers(2, 4), SPANS)),
         unless_firing=guard("firing", st.booleans(), absent=False),
         only_firing=guard("firing", st.sampled_from([False, False, True]), absent=False),
+        only_if=guard("only_if", st.sampled_from([("t0", "t1"), ("t0",), TARGETS, ()])),
         ladder=draw(st.sampled_from([0, 0, 2, 3])),
         recurrence=draw(SPANS),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -88,8 +88,10 @@ class World(Stage):
         decisions, self.decisions = self.decisions, []
         return decisions
 
-    def _decide(self, case: guard.Case, books: Books, now: float) -> guard.Refusal | None:
-        found = [each(case, books, now) for each in guard.GUARDS]
+    def _decide(
+        self, case: guard.Case, books: Books, now: float, guards: Sequence[guard.Guard] = guard.GUARDS
+    ) -> guard.Refusal | None:
+        found = [each(case, books, now) for each in guards]
         refused = frozenset(str(each.reason) for each in found if each is not None)
         self.decisions.append((case.rule.name, case.question.target, str(case.question.book), refused))
         return next((each for each in found if each is not None), None)
@@ -119,6 +121,7 @@ def _rule(name: str, guards: Guards) -> str:
     cause = ['{alertname="Cause", t="{{ labels.t }}"}']
     said |= {"unless_firing": cause} if guards.unless_firing else {}
     said |= {"only_firing": cause} if guards.only_firing else {}
+    said |= {"only_if": [f"labels.t in {list(guards.only_if)}"]} if guards.only_if is not None else {}
     says = f"{name} {{{{ labels.t }}}}"
     steps = [{"uses": "test.read", "with": {"says": says}}, {"uses": "test.write", "with": {"says": says}}]
     verify = {"within": "10s", "every": "10s", "checks": [{"uses": "test.check", "expect": "result.up"}]}
