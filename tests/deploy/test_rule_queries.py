@@ -1,0 +1,59 @@
+"""What the shipped rules ask Prometheus, evaluated by promtool: what the answer is decides whether a machine is added."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+VARS = yaml.safe_load((ROOT / "rules" / "performance-degradation.yml").read_text())["vars"]
+promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is missing: apt-get install prometheus"
+)
+
+
+def calls(api: str, quick: str, slow: str) -> list[dict[str, str]]:
+    """Give the histogram of one API: how many of its calls took up to a second, and up to twenty."""
+    name = f'external_api_duration_seconds_bucket{{api="{api}"'
+    return [
+        {"series": f'{name},le="1"}}', "values": quick},
+        {"series": f'{name},le="20"}}', "values": slow},
+        {"series": f'{name},le="+Inf"}}', "values": slow},
+    ]
+
+
+def answers(folder: Path, series: list[dict[str, str]], least: float) -> bool:
+    """Tell whether the query for the slowest API gives one number, of at least so many seconds and under ten more."""
+    query = f"({VARS['outside']}) >= {least} < {least + 10}"
+    test = {
+        "interval": "1m",
+        "input_series": series,
+        "promql_expr_test": [
+            {"expr": f"count({query})", "eval_time": "15m", "exp_samples": [{"labels": "{}", "value": 1}]}
+        ],
+    }
+    file = folder / "test.yml"
+    file.write_text(json.dumps({"rule_files": [], "tests": [test]}))
+    return subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, check=False).returncode == 0
+
+
+@promtool
+def test_an_api_that_nobody_asks_is_not_slow(tmp_path: Path) -> None:
+    """Its quantile is no number, which compared with one would refuse every machine more."""
+    assert answers(tmp_path, calls("openai", "5+0x20", "5+0x20"), 0)
+    assert answers(tmp_path, [], 0)
+
+
+@promtool
+def test_the_slowest_api_is_seen_beside_one_that_nobody_asks(tmp_path: Path) -> None:
+    """And one that is quick is not taken for slow."""
+    idle = calls("openai", "5+0x20", "5+0x20")
+    slow = [*idle, *calls("anthropic", "0+0x20", "0+60x20")]
+    assert answers(tmp_path, slow, VARS["outside_s"])
+    assert not answers(tmp_path, slow, 0)
+    assert answers(tmp_path, [*idle, *calls("anthropic", "0+60x20", "0+60x20")], 0)
