@@ -70,6 +70,29 @@ def test_every_shipped_rule_of_the_runbooks_stands_on_the_page() -> None:
     assert [name for name in RULES if name not in generic | ranges and f"`{name}`" not in PAGE] == []
 
 
+def test_a_drill_of_the_page_gives_the_labels_that_its_rule_asks_for() -> None:
+    """Without them it would be refused, or could not be rendered."""
+    drills = re.findall(r"`remediator drill ([a-z0-9-]+)((?: --label [a-z]+=\S+?)*)`", PAGE)
+    assert len(drills) == PAGE.count("`remediator drill ") - PAGE.count("`remediator drill RULE")
+    for name, given in drills:
+        labels = dict(re.findall(r"--label ([a-z]+)=(\S+)", given))
+        assert all(matcher.matches(labels) for matcher in RULES[name].match), f"{name} does not take {labels}"
+
+
+def test_the_example_allows_the_programs_that_drills_run() -> None:
+    """As `check` looks at what `vars` say, and not at what `vars.drill` lays over them."""
+    allowed = set(yaml.safe_load((ROOT / "deploy" / "runbooks.yml").read_text())["exec"]["allow"])
+    drilled = {
+        value
+        for file in (ROOT / "rules").glob("*.yml")
+        if not file.name.endswith(".test.yml")
+        for value in (yaml.safe_load(file.read_text()).get("vars") or {}).get("drill", {}).values()
+        if isinstance(value, str) and value.startswith(("./", "/"))
+    }
+    assert drilled
+    assert drilled <= allowed
+
+
 def test_what_the_page_names_is_there() -> None:
     """Rules in the second column, tests in the third."""
     named = {word for row in cells() if len(row) > 2 for word in re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", row[1])}
