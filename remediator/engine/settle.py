@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from remediator.actions.protocol import Effect as StepEffect
 from remediator.engine.admission import admit
 from remediator.engine.advance import advance
@@ -17,7 +19,7 @@ from remediator.engine.moves import Admit, Effect, Ended, Rest, Surroundings
 from remediator.engine.noticing import give_notices, notices_of
 from remediator.engine.reverting import plan_revert
 from remediator.execute import Call
-from remediator.model.run import Reason, Run, State
+from remediator.model.run import Reason, Run, State, StepState
 from remediator.model.story import Story
 from remediator.model.time import Timestamp
 from remediator.rules.rule import Rule
@@ -103,3 +105,19 @@ async def wake_others(tx: Transaction, before: Run, after: Run, effect: Effect, 
     has_place = after.state.at_work or after.reason is Reason.MAX_RUNNING
     gives_up = had_place and not has_place
     return (isinstance(effect, Ended) or gives_up) and await tx.wake_waiting(after, gives_up, now) > 0
+
+
+def take_back(before: Story, after: Story, call: Call, now: Timestamp) -> Story:
+    """Take back a step that was kept as started and was not called, since the store's answer to that was lost."""
+    lost = msgspec.structs.replace(
+        call.step,
+        state=StepState.FAILED,
+        unsent=True,
+        ended_at=now,
+        error="the store's answer was lost: it was not called",
+    )
+    story = after.saved().record(lost, now)
+    former = tuple(step for step in before.steps if step.key == lost.key)
+    steps = (*(step for step in story.steps if step.key != lost.key), *former)
+    story = msgspec.structs.replace(story, steps=steps)
+    return story.with_run(wrote=before.run.wrote, started_at=before.run.started_at)

@@ -20,7 +20,7 @@ from remediator.engine.desk import Desk
 from remediator.engine.intake import Taken, take_up
 from remediator.engine.moves import Effect, Ended, Rest, Surroundings, scope_of
 from remediator.engine.noticing import Notice, notice_story
-from remediator.engine.settle import Settled, keep, needs_alerts, settle
+from remediator.engine.settle import Settled, keep, needs_alerts, settle, take_back
 from remediator.engine.timing import fire
 from remediator.errors import StaleLease, StoreError
 from remediator.execute import Call, conclude
@@ -261,9 +261,13 @@ class Workers:
         tried: tuple[Story, Effect, Taken] | None = None
 
         async def script(tx: Transaction) -> tuple[Story, Effect, Taken]:
-            nonlocal tried
-            if tried is None or not await _was_kept(tx, *tried[:2]):
-                tried = await self._settle_script(tx, story, rule)
+            nonlocal story, tried
+            if tried is not None and isinstance(tried[1], Call) and await _was_kept(tx, tried[0], tried[1]):
+                # A person may have paused since: what was not called begins by what is in force now, or not at all.
+                record.tell_story(tried[0])
+                self.go_on(tried[2])
+                story = take_back(story, tried[0], tried[1], self._clock.now())
+            tried = await self._settle_script(tx, story, rule)
             return tried
 
         while True:
@@ -285,7 +289,7 @@ class Workers:
 
     async def _settle_script(self, tx: Transaction, story: Story, rule: Rule) -> tuple[Story, Effect, Taken]:
         now = self._clock.now()
-        taken, standing = Taken(now), self._desk.standing
+        taken, standing = Taken(now, begin=False), self._desk.standing
         before = story.run
         if self._desk.draining:  # what has ended is kept; what comes next is for the daemon that starts after us
             story = story.with_run(due_at=now)
@@ -331,14 +335,11 @@ class Workers:
             await asyncio.gather(*late, return_exceptions=True)
 
 
-async def _was_kept(tx: Transaction, story: Story, effect: Effect) -> bool:
+async def _was_kept(tx: Transaction, story: Story, call: Call) -> bool:
     """Tell whether a transaction that was said to have failed was kept all the same, as when the answer to it was lost.
 
-    What it let begin has then been used up and written, and must not be decided again. Where nothing was to begin, the run
-    was let go of, and its fence tells.
+    What it used up must not be used up again. Where nothing was to begin, the run was let go of, and its fence tells.
     """
-    if not isinstance(effect, Call):
-        return False
     there = await tx.run(story.run.id)
-    begun = (effect.step.key, effect.step.attempt, effect.step.started_at)
+    begun = (call.step.key, call.step.attempt, call.step.started_at)
     return there is not None and any((step.key, step.attempt, step.started_at) == begun for step in there.steps)

@@ -8,6 +8,8 @@ import pytest
 from stage import Stage
 
 from remediator.engine import controls
+from remediator.errors import StoreError
+from remediator.execute import Call
 from remediator.model.run import State
 
 
@@ -188,12 +190,7 @@ async def test_p3_a_daemon_that_was_frozen_past_its_lease_does_not_take_its_own_
     assert await stage.states() == [("succeeded", None)]
 
 
-async def test_p2_a_commit_whose_answer_was_lost_is_not_decided_again(stage: Stage) -> None:
-    """It was kept: the limit is used up by this very run, and its step begins once."""
-    from remediator.errors import StoreError
-    from remediator.execute import Call
-
-    await stage.rules("""
+LIMITED = """
 rules:
   - name: mend
     summary: Mend what is down.
@@ -202,21 +199,45 @@ rules:
     target: 'app/{{ labels.app }}'
     guard: {cooldown: 0s, limit: 1 per 1h}
     steps: [{uses: test.write}]
-""")
-    transact, lost = stage.store.transact, []
+"""
+
+
+def lose_an_answer(stage: Stage) -> None:
+    """Keep the next commit that lets a step begin, and break the connection before that is said."""
+    transact = stage.store.transact
 
     async def lossy(script):  # type: ignore[no-untyped-def]
-        stage.holding = 0
         result = await transact(script)
-        if not lost and isinstance(result, tuple) and any(isinstance(each, Call) for each in result):
-            lost.append(result)
-            stage.holding = 1  # the worker waits before it tries again
+        if isinstance(result, tuple) and any(isinstance(each, Call) for each in result):
+            stage.store.transact = transact  # type: ignore[method-assign]
             raise StoreError("the connection was lost in COMMIT")
         return result
 
     stage.store.transact = lossy  # type: ignore[method-assign]
+
+
+async def test_p2_a_commit_whose_answer_was_lost_is_not_decided_again(stage: Stage) -> None:
+    """It was kept: the limit is used up by this very run, and its step is called once."""
+    await stage.rules(LIMITED)
     await stage.fires(app="web")
+    lose_an_answer(stage)
     await stage.passes(120)
-    assert len(lost) == 1
     assert await stage.states() == [("succeeded", None)]
     assert stage.used("test.write") == 1
+    events = await stage.store.view(lambda tx: tx.events(0, 1000))
+    steps = [event for event in events if event.kind in {"step.started", "step.ended"}]
+    assert [event.data.get("state") for event in steps] == [None, "failed", None, "succeeded"]
+
+
+async def test_p7_what_was_laid_while_an_answer_was_lost_is_heeded(stage: Stage) -> None:
+    """The step was kept as started, and nobody had called it: it waits for the pause's end, and is then called once."""
+    await stage.rules(LIMITED)
+    await stage.fires(app="web")
+    lose_an_answer(stage)
+    await stage.passes(60)
+    await controls.pause(stage.engine, "ann", "deploy", rule=None, target=None, span=None)
+    await stage.passes(60)
+    assert (stage.used("test.write"), await stage.states()) == (0, [("running", "paused")])
+    await controls.resume(stage.engine, "ann", "done", rule=None, target=None)
+    await stage.settle()
+    assert (stage.used("test.write"), await stage.states()) == (1, [("succeeded", None)])
