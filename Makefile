@@ -16,8 +16,8 @@ help: ## list the targets
 run: $(VENV)/run.stamp ## start the daemon on 127.0.0.1:9095: dry-run, shipped rules
 	@$(BIN)/remediator serve
 
-demo: $(VENV)/run.stamp ## watch a small app fall ill and be healed
-	@$(BIN)/python deploy/demo/demo.py
+demo: $(VENV)/run.stamp ## watch a small app fall ill and be healed; SCENARIO=list tells what else can be watched
+	@$(BIN)/python deploy/demo/demo.py $(SCENARIO)
 
 fakes: $(VENV)/run.stamp ## start the fakes of Fly.io, Kubernetes, PagerDuty, Slack and others on the loopback
 	@$(BIN)/python deploy/fakes

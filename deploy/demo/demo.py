@@ -7,28 +7,27 @@ shop was healed, else with 1.
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stack import CREDENTIAL, RULES, Failure, Stack, ask
+from programs import Failure, ask
+from quicken import FACTOR
+from runbooks import Runbooks
+from scenarios import SCENARIOS, Scenario, play
+from stack import CREDENTIAL, RULES, Stack
+from telling import BEGAN, ENDS, say, told
 
 DEADLINE = 90.0  # seconds from the illness to a verdict
 _EVERY = 0.2  # seconds between two looks
-_BEGAN = time.monotonic()
 _LABELS = {"alertname": "ServiceDown", "service": "shop", "severity": "critical"}
 _NEVER = "0001-01-01T00:00:00Z"
-
-
-def say(text: str) -> None:
-    """Tell one line, with the seconds since the start."""
-    print(f"{time.monotonic() - _BEGAN:4.0f} s  {text}", flush=True)
 
 
 class Demo:
@@ -81,7 +80,7 @@ class Demo:
             if status == 200 and answer["data"]["result"]:
                 say(f"Prometheus has scraped the shop: shop_healthy is {answer['data']['result'][0]['value'][1]}")
                 return
-            if time.monotonic() - _BEGAN > DEADLINE:
+            if time.monotonic() - BEGAN > DEADLINE:
                 raise Failure(f"Prometheus has not scraped the shop within {DEADLINE:g} s")
             self.stack.watch()
             time.sleep(_EVERY)
@@ -151,39 +150,22 @@ class Demo:
             return
         for event in answer["events"]:
             self.seen = event["seq"]
-            told = self._tell(event)
-            if told is not None:
-                say(told)
+            words = self._tell(event)
+            if words is not None:
+                say(words)
 
     def _tell(self, event: dict[str, Any]) -> str | None:
         data = event["data"]
         match event["kind"]:
-            case "notification.received":
-                told = f"{data['opened']} began to fire, {data['closed']} resolved"
-                return f"the daemon has taken a notification in, alerts: {data['alerts']} ({told})"
             case "run.proposed":
                 self.run = self.run or event["run"]
-                return f"rule {data['rule']} matches; run {event['run']} is proposed for {data['target'] or 'it'}"
-            case "run.admitted":
-                return f"guards allow it: {data['target']}, mode {data['mode']}, lock {data['lock']} taken"
-            case "run.refused":
-                return f"guards refuse it: {data['reason']}: {data['because']}"
-            case "step.started" if data["phase"] != "verify":
-                return f"step begins: {data['uses']} {_shown(data['parameters'])}"
-            case "step.ended" if data["phase"] != "verify":
-                return f"step {data['state']}: {data['uses']}" + (f": {data['error']}" if data["error"] else "")
-            case "run.moved" if event["run"] == self.run and data.get("from") not in (None, data["to"]):
-                if data["to"] in ("succeeded", "failed", "blocked", "cancelled", "planned", "unknown"):
-                    self.verdict = data["to"]
-                because = f": {data['because']}" if data["because"] else ""
-                more = " (/health has to answer 200 for 15 s without a break)" if data["to"] == "verifying" else ""
-                return f"the run is {data['to']}{because}{more}"
-        return None
-
-
-def _shown(parameters: Any) -> str:
-    argv = parameters.get("argv")
-    return shlex.join([Path(argv[0]).name, *argv[1:]]) if argv else str(parameters.get("url", ""))
+            case "run.moved" if event["run"] != self.run:
+                return None
+            case "run.moved" if data["to"] in ENDS:
+                self.verdict = data["to"]
+            case "run.moved" if data["to"] == "verifying":
+                return f"{told(event)} (/health has to answer 200 for 15 s without a break)"
+        return told(event)
 
 
 def _introduce(stack: Stack) -> None:
@@ -201,19 +183,47 @@ def _interrupted(number: int, _: object) -> None:
     raise SystemExit(128 + number)
 
 
-def main() -> int:
+def _play_shop(folder: Path) -> bool:
+    with Stack(folder) as stack:
+        _introduce(stack)
+        stack.start()
+        say("all of it runs")
+        return Demo(stack).play()
+
+
+def _play_runbooks(folder: Path, chosen: Sequence[Scenario]) -> bool:
+    with Runbooks(folder) as world:
+        say(
+            "the clouds: replaced by fakes. Real: PostgreSQL, Prometheus, Alertmanager, the application, Remediator with all"
+        )
+        say(f"shipped rules, which wait {FACTOR} times shorter. In mode auto: {world.daemon_url}")
+        world.start()
+        say(f"all of it runs; to look for yourself meanwhile: remediator runs --config {world.config}")
+        seen = 0
+        for scenario in chosen:
+            seen = play(world, scenario, seen)
+    return True
+
+
+def main(chosen: Sequence[str]) -> int:
     """Play it and tidy up; gives the exit status."""
+    chosen, known = list(chosen), {scenario.runbook: scenario for scenario in SCENARIOS}
+    if not {*chosen} <= {*known, "shop", "all"}:
+        words = "\n".join(f"  {name:24} {each.tells}" for name, each in known.items())
+        print(f"`make demo SCENARIO=NAME` plays one of:\n  {'shop':24} a shop falls ill\n{words}")
+        print(f"  {'all':24} all but the shop, one after the other")
+        return 2
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
     folder = Path(tempfile.mkdtemp(prefix="remediator-demo-"))
     healed, keep = False, False
     try:
-        with Stack(folder) as stack:
-            _introduce(stack)
-            stack.start()
-            say("all of it runs")
-            healed = Demo(stack).play()
-            keep = not healed
+        if chosen in ([], ["shop"]):
+            healed = _play_shop(folder)
+        else:
+            names = known if "all" in chosen else chosen
+            healed = _play_runbooks(folder, [known[name] for name in names])
+        keep = not healed
     except Failure as failure:
         keep = True
         say(f"verdict: not healed: {failure}")
@@ -226,4 +236,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

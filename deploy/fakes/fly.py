@@ -231,12 +231,20 @@ class FakeFly(Fake):
         machine.sick = machine.config["image"] in self.sick_images
         if not skip:
             machine.state = "started"
+            self.began(machine)
+
+    def began(self, machine: Machine) -> None:
+        """Note that a machine begins to run what it is configured to, or begins anew. Nothing runs in the fake."""
+
+    def ended(self, machine: Machine) -> None:
+        """Note that a machine runs no more."""
 
     async def _destroy(self, request: web.Request) -> web.Response:
         machine = self._meant(request)
         if machine.state == "started" and request.query.get("force") != "true":
             raise Refusal(412, "failed_precondition: unable to destroy machine, not currently stopped")
         machine.state = "destroyed"
+        self.ended(machine)
         return web.json_response({"ok": True})
 
     async def _restart(self, request: web.Request) -> web.Response:
@@ -259,6 +267,7 @@ class FakeFly(Fake):
         asked = await _body(request, {}, {"signal": str, "timeout": str})
         _duration(asked.get("timeout", "30s"))
         machine.state = "stopped"
+        self.ended(machine)
         return web.json_response({"ok": True})
 
     async def _volumes(self, request: web.Request) -> web.Response:

@@ -25,7 +25,7 @@ ALERTS = (
     "TableBloat", "DatabaseLocks", "DataCorruption", "MigrationFailed", "ErrorRateAfterRelease",
     "HealthCheckFailingAfterRelease", "HighLatency", "HighCpuUsage", "EventLoopLag", "BackupMissed", "BackupBroken",
     "UnauthorizedAccess", "KeyCompromised", "DataBreach", "DDoSAttack", "ApiCostsWarning", "ApiCostsCritical",
-    "IncidentUnacknowledged",
+    "IncidentUnacknowledged", "CapacityUnused",
 )  # fmt: skip
 RUNBOOKS = {
     "incident-response", "database-issues", "deployment-rollback", "monitoring-alerts", "cost-management", "security-incidents",

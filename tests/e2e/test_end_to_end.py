@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from daemon import eventually, fetch, metric
-from world import DEMO, Alertmanager, NoteTaker, World, installed
+from demonstration import Demo
+from world import Alertmanager, NoteTaker, World, installed
 
 pytestmark = pytest.mark.slow
 
@@ -155,49 +152,6 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> Non
     assert demo.status == 128 + signal.SIGINT
     assert "verdict" not in said
     assert demo.left_behind() == []
-
-
-class Demo:
-    """The demo as a process of its own, with `folder` as its place for temporary files."""
-
-    def __init__(self, folder: Path, **environ: str) -> None:
-        self.log = folder / "said.txt"
-        self.folder = folder / "temporary"
-        self.folder.mkdir()
-        command = [sys.executable, str(DEMO / "demo.py")]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(self.folder), **environ}
-            )
-
-    def said(self) -> str:
-        return self.log.read_text()
-
-    @property
-    def status(self) -> int | None:
-        return self.process.returncode
-
-    def finish(self) -> str:
-        """Wait for its end, and give all that it said."""
-        try:
-            self.process.wait(60)
-        finally:
-            self.process.terminate()
-            self.process.wait()
-        return self.said()
-
-    def left_behind(self) -> list[str]:
-        """List its files, and the processes that work there."""
-        files = [str(path) for path in self.folder.rglob("*")]
-        return files + [where for where in _working_folders() if where.startswith(str(self.folder))]
-
-
-def _working_folders() -> list[str]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*/cwd"):
-        with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
-            found.append(str(process.readlink()))
-    return found
 
 
 def _told_in_order(said: str, *sentences: str) -> None:
