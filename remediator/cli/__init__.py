@@ -31,6 +31,7 @@ _COMMANDS = {
     "replicas": "replicas",
     "token": "people",
     "report": "report",
+    "postmortem": "report",
 }
 
 

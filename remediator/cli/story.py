@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
 from remediator.cli import output
-from remediator.model.time import format_duration, format_rfc3339
+from remediator.model.time import format_duration
+from remediator.review.sentences import sentence, whom
 
 _LINES = 10  # of a program's output, from its end
 _WIDTH = 200  # of a result in one line
@@ -67,12 +67,7 @@ def _tell_about(run: dict[str, Any]) -> None:
 
 def _tell_approval(approval: dict[str, Any]) -> None:
     given = f"; so far {', '.join(approval['given'])}" if approval["given"] else ""
-    output.line(f"Asks {_whom(approval)} till {approval['until']}{given}")
-
-
-def _whom(asked: dict[str, Any]) -> str:
-    who = ", ".join(asked["approvers"] or ()) or "whoever may operate the daemon"
-    return who if asked["quorum"] == 1 else f"{asked['quorum']} of {who}"
+    output.line(f"Asks {whom(approval)} till {approval['until']}{given}")
 
 
 def _tell_result(result: Any) -> None:
@@ -91,64 +86,4 @@ def tell_events(events: list[dict[str, Any]]) -> None:
     """Tell what happened, a line for each."""
     click.echo("\nWhat happened:")
     for event in events:
-        output.line(f"  {event['at']}  {_sentence(event)}")
-
-
-def _sentence(event: dict[str, Any]) -> str:
-    kind = str(event["kind"])
-    if event["hash"] is None and kind != "run.moved":
-        return kind  # a viewer's: what it held may have been left out
-    return _SENTENCES[kind](event["data"]) if kind in _SENTENCES else kind
-
-
-def _moved(data: dict[str, Any]) -> str:
-    return str(data["to"]) + _why(data.get("because") or data.get("reason"))
-
-
-def _proposed(data: dict[str, Any]) -> str:
-    rule = f"rule {data['rule']}, mode {data['mode']}"
-    if data.get("reverts"):
-        return f"proposed, to take back what run {data['reverts']} did: {rule}"
-    if data.get("author"):
-        what = "a drill" if data["drill"] else "by hand"
-        why = f", for {data['given_reason']}" if data["given_reason"] else ""
-        return f"proposed, {what}, by {data['author']}{why}: {rule}"
-    return f"proposed by {'the schedule of ' if data.get('origin') == 'schedule' else ''}{rule}"
-
-
-def _laid(data: dict[str, Any]) -> str:
-    kind = {
-        "approve": "approved", "reject": "rejected", "cancel": "cancel ordered", "mode": f"mode {data['mode']} laid",
-        "resolve": f"resolved as {data['outcome']}", "pause": "paused", "breaker": "breaker opened", "storm": "storm seen",
-    }.get(data["kind"], str(data["kind"]))  # fmt: skip
-    return f"{kind} by {data['author']}" + _why(data["reason"])
-
-
-def _times(data: dict[str, Any]) -> str:
-    if data["times"] == 1:
-        return f"at {data['last']}"
-    return f"{data['times']} times from {data['first']} to {data['last']}"
-
-
-def _why(words: str | None) -> str:
-    return f": {words}" if words else ""
-
-
-_SENTENCES: Mapping[str, Callable[[dict[str, Any]], str]] = {
-    "run.proposed": _proposed,
-    "run.joined": lambda data: "another alert " + ("waits for it to close" if data["deferred"] else "joined it"),
-    "run.moved": _moved,
-    "run.refused": lambda data: f"refused by {data['reason']}: {data['because']}",
-    "run.admitted": lambda data: f"admitted, mode {data['mode']}, lock {data['lock']}",
-    "run.healed": lambda data: f"healed by itself after {format_duration(data['seconds'])}",
-    "run.climbed": lambda data: f"climbed to rung {data['rung'] + 1}: {data['because']}",
-    "revert.held": lambda data: f"the revert of run {data['reverts']} is held: {data['because']}",
-    "schedule.missed": lambda data: f"{data['rule']} did not begin {_times(data)}: {data['because']}",
-    "approval.asked": lambda data: (
-        f"asked {_whom(data)} till {format_rfc3339(data['until'])}, plan {data['plan_hash']}"
-    ),
-    "step.started": lambda data: f"{data['phase']}: {data['uses']} started, attempt {data['attempt']}",
-    "step.ended": lambda data: f"{data['phase']}: {data['uses']} {data['state']}" + _why(data["error"]),
-    "control.laid": _laid,
-    "control.lifted": lambda data: f"{data['kind']} lifted by {data['author']}" + _why(data["reason"]),
-}
+        output.line(f"  {event['at']}  {sentence(event)}")
