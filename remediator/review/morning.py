@@ -10,7 +10,7 @@ from remediator.engine.noticing import Notice, notice_story
 from remediator.model.run import EventKind, Origin, Run, State
 from remediator.model.time import Seconds, Timestamp
 from remediator.review.doing import PHASES, ActionOf, what
-from remediator.review.report import Report, Verdict
+from remediator.review.report import DRILLED_WITHIN, Report, Verdict
 from remediator.review.summing import Material, report_of, verdict_of
 from remediator.review.wording import as_markdown
 from remediator.rules.cron import Schedule
@@ -56,7 +56,11 @@ async def _read(tx: Transaction, rules: RuleSet, action_of: ActionOf, since: Tim
     resolved = await tx.resolved_at([run.id for run in runs if run.by_alert and verdict_of(run) is Verdict.REFUSED])
     missed = [each.data for each in await tx.events_since(EventKind.MISSED, since, _MOST)]
     laid = await tx.controls(now)
-    return Material(runs, rules.rules, laid, confidential, whole, what=done, resolved=resolved, missed=missed)
+    good = RunFilter(state=State.SUCCEEDED, ended_since=now - DRILLED_WITHIN, drills=True, limit=_MOST)
+    drilled = frozenset(run.rule for run in await tx.runs(good))
+    return Material(
+        runs, rules.rules, laid, confidential, whole, what=done, resolved=resolved, drilled=drilled, missed=missed
+    )
 
 
 async def _confidential(tx: Transaction, rules: RuleSet, runs: list[Run]) -> frozenset[str]:

@@ -161,6 +161,9 @@ class Missed(msgspec.Struct, frozen=True):
     because: str | None  # of the newest; never told of a confidential rule
 
 
+DRILLED_WITHIN: Seconds = 90 * 86_400.0  # a quarter, in which each procedure is to be drilled
+
+
 class Report(msgspec.Struct, frozen=True):
     """What has happened in a span, and what waits now. Instants are RFC 3339."""
 
@@ -182,4 +185,5 @@ class Report(msgspec.Struct, frozen=True):
     rules: Listing[RuleNumbers]
     reviews_due: Listing[Review]
     never_reviewed: Listing[str]
+    undrilled: Listing[str]  # rule files of which no drill has gone well in `DRILLED_WITHIN`
     missed: Listing[Missed]

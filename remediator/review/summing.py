@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -52,6 +53,7 @@ class Material:
     whole: bool = True
     what: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by run: what it did, or would have done
     resolved: Mapping[str, Timestamp] = field(default_factory=dict)  # by refused run: when all its alerts had resolved
+    drilled: frozenset[str] = frozenset()  # rules that a drill has shown to work lately
     missed: Sequence[Mapping[str, Any]] = ()  # what was recorded of times of schedules at which nothing was begun
 
 
@@ -85,6 +87,7 @@ def report_of(material: Material, since: Timestamp, now: Timestamp) -> Report:
         rules=_by_rule(mine),
         reviews_due=_reviews(material.rules, now),
         never_reviewed=_listing(rule.name for rule in material.rules if rule.reviewed is None),
+        undrilled=_listing(_undrilled(material)),
         missed=_missed(material),
     )
 
@@ -116,6 +119,16 @@ def _acted(run: Run) -> bool:
 def _would_have_acted(run: Run) -> bool:
     verdict = verdict_of(run)
     return verdict in {Verdict.HEALED, Verdict.PLANNED} or (run.dry and verdict in _BEGUN)
+
+
+def _undrilled(material: Material) -> Sequence[str]:
+    """Name the rule files that have something to drill, and of which nothing was drilled lately."""
+    files: dict[str, bool] = {}
+    for rule in material.rules:
+        if rule.vars.get("drill"):
+            name = Path(rule.file).name
+            files[name] = files.get(name, False) or rule.name in material.drilled
+    return [name for name, drilled in files.items() if not drilled]
 
 
 # -- what needs a person --

@@ -13,6 +13,7 @@ from remediator.actions.bounds import visible
 from remediator.model.run import Origin
 from remediator.model.time import Seconds, format_duration
 from remediator.review.report import (
+    DRILLED_WITHIN,
     Deed,
     Group,
     Listing,
@@ -139,7 +140,8 @@ def _sections(report: Report, show: Show) -> Iterator[_Section]:
         _Section("Confidential", _entries(report.confidential, words.veiled)),
         _Section("By rule", rows=words.by_rule(report)),
         _Section("Reviews due", _entries(report.reviews_due, words.review)),
-        _Section("Never reviewed", words.never_reviewed(report.never_reviewed)),
+        _Section("Never reviewed", words.names(report.never_reviewed)),
+        _Section(f"Not drilled for {format_duration(DRILLED_WITHIN)}", words.names(report.undrilled)),
         _Section("Missed times of schedules", _entries(report.missed, words.missed)),
     ]
     yield from (section for section in found if section.entries or section.rows)
@@ -186,8 +188,8 @@ class _Words:
             f"{self._show(each.rule)}{owner}: reviewed {each.reviewed}, overdue by {each.overdue // 86_400:.0f} days"
         )
 
-    def never_reviewed(self, rules: Listing[str]) -> list[_Entry]:
-        names = [*map(self._show, rules.entries), *([f"{rules.more} more"] if rules.more else [])]
+    def names(self, listing: Listing[str]) -> list[_Entry]:
+        names = [*map(self._show, listing.entries), *([f"{listing.more} more"] if listing.more else [])]
         return [_Entry(", ".join(names))] if names else []
 
     def missed(self, each: Missed) -> _Entry:

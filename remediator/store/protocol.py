@@ -62,6 +62,7 @@ class RunFilter(msgspec.Struct, frozen=True):
     limit: int = 100
     open_only: bool = False
     notices: bool = False  # the daemon's own, too
+    drills: bool = False  # drills alone
 
 
 REPORT_TIMER = "report"  # the app looks at it by itself: the engine neither wakes for it nor does anything about it

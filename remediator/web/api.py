@@ -81,6 +81,7 @@ class Api:
             before=request.query.get("before"),
             limit=limit,
             notices=request.query.get("rule") in NOTICE_RULES,
+            drills=request.query.get("drill") == "true",
         )
 
         now = self.engine.clock.now()

@@ -215,6 +215,23 @@ async def test_drill_follows_to_the_end_and_tells_the_story(stage: Stage) -> Non
     assert (document["drill"], document["state"]) == (True, "succeeded")
 
 
+async def test_what_was_drilled_when_is_listed_and_the_report_names_what_was_not(stage: Stage) -> None:
+    """For a quarter."""
+    stage.outcomes["test.probe"] = [{"n": 1}]
+    await stage.rules(ACTS)
+    assert "Not drilled for 90d" in (await ask("report")).stdout
+    await ask("run", "mend", "--label", "app=web", "--reason", "x")
+    await stage.settle()
+    assert json.loads((await ask("runs", "--drills", "-o", "json")).stdout) == []
+    await ask("drill", "mend", "--label", "app=web")
+    assert [run["drill"] for run in json.loads((await ask("runs", "--drills", "-o", "json")).stdout)] == [True]
+    assert "Not drilled for 90d" not in (await ask("report")).stdout
+    stage.clock.time += 89 * 86_400
+    assert "Not drilled for 90d" not in (await ask("report")).stdout
+    stage.clock.time += 2 * 86_400
+    assert "Not drilled for 90d" in (await ask("report")).stdout
+
+
 async def test_a_drill_that_does_not_succeed_is_exit_1(stage: Stage) -> None:
     """That is what it is for."""
     stage.outcomes["test.probe"] = [{"n": 1}]

@@ -72,14 +72,14 @@ def night() -> Night:
     return Night()
 
 
-def rules(tmp_path: Path, *more: str) -> tuple[Rule, ...]:
+def rules(tmp_path: Path, *more: str, file: str = "rules.yml", head: str = "") -> tuple[Rule, ...]:
     """Load a rule for each `name: …`, with keys of its own."""
-    text = "rules:\n" + "".join(
+    text = f"{head}rules:\n" + "".join(
         f"  - {{summary: x, match: '{{a=\"b\"}}', target: x, steps: [{{uses: log, with: {{message: x}}}}], {each}}}\n"
         for each in more
     )
-    (tmp_path / "rules.yml").write_text(text)
-    loaded = load_rules([tmp_path / "rules.yml"], load_catalog())
+    (tmp_path / file).write_text(text)
+    loaded = load_rules([tmp_path / file], load_catalog())
     assert loaded.ok, loaded.problems
     return loaded.rules.rules
 
@@ -249,6 +249,18 @@ def test_reviews_that_are_due_are_told_with_their_owner(night: Night, tmp_path: 
     assert "Reviews due\n  old (sre): reviewed 2026-01-01, overdue by 232 days\n  often: reviewed 2026-11-01, " in text
     assert "Never reviewed\n  never, neither\n" in text
     assert "fresh" not in text
+
+
+def test_files_that_nobody_has_drilled_for_a_quarter_are_one_line(night: Night, tmp_path: Path) -> None:
+    """A drill of one of its rules counts for the file; what has nothing to drill is not named."""
+    head = "vars: {host: real, drill: {host: spare}}\n"
+    loaded = (
+        *rules(tmp_path, "name: mend", "name: end", file="drilled.yml", head=head),
+        *rules(tmp_path, "name: bend", file="not.yml", head=head),
+        *rules(tmp_path, "name: plain"),
+    )
+    text = night.text(rules=loaded, drilled=frozenset({"end"}))
+    assert "Not drilled for 90d\n  not.yml\n" in text
 
 
 # -- what needs a person --

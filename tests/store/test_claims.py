@@ -369,6 +369,8 @@ async def test_runs_are_listed_by_what_is_asked(store: Store) -> None:
     assert await listed(since=NOW + 61) == []
     counts = await store.view(lambda tx: tx.open_counts())
     assert counts == {State.WAITING: 4, State.RUNNING: 1}
+    await put(store, story(8, drill=True, target="spare"))
+    assert await listed(drills=True) == [8]
 
 
 async def test_only_runs_that_a_storm_has_blocked_have_a_second_chance(store: Store) -> None:

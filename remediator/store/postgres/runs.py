@@ -272,6 +272,8 @@ class RunRows(BookRows, HistoryRows):
             where.append("ended_at IS NULL")
         if not which.notices:
             where.append("origin != 'notice'")
+        if which.drills:
+            where.append("book = 'drill'")
         rows = await self._all(
             f"SELECT {_RUN} FROM runs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ${len(values) + 1}",  # noqa: S608
             *values, which.limit,

@@ -234,6 +234,8 @@ class RunRows(BookRows, HistoryRows):
             where.append("ended_at IS NULL")
         if not which.notices:
             where.append("origin != 'notice'")
+        if which.drills:
+            where.append("book = 'drill'")
         # `+`: sorts what the index of ends finds, where SQLite would walk all runs there are to have them sorted.
         order = "id" if which.ended_since is None else "+id"
         rows = self._all(
