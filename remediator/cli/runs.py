@@ -21,9 +21,7 @@ from remediator.model.time import format_duration
 @click.option("--since", metavar="DURATION", help="Only runs created in this span, such as 24h.")
 @click.option("--drills", is_flag=True, help="Only drills: what was drilled when.")
 @click.option("--limit", type=click.IntRange(min=1), help="So many at most (default: all).")
-def runs(
-    asked: Asked, state: str | None, rule: str | None, since: str | None, drills: bool, limit: int | None
-) -> None:
+def runs(asked: Asked, state: str | None, rule: str | None, since: str | None, drills: bool, limit: int | None) -> None:
     """List runs, newest first."""
     drill = "true" if drills else None
     found = list(asked.client.runs(limit, state=state, rule=rule, since=since, drill=drill))

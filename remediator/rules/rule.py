@@ -150,6 +150,11 @@ class Rung:
         """Give the steps that read before anything else is done: they are taken before a person is asked."""
         return tuple(takewhile(lambda step: step.effect is Effect.READ, self.steps))
 
+    @property
+    def writes(self) -> bool:
+        """Tell whether any step changes something, and does more than tell people of it."""
+        return any(step.effect is Effect.WRITE for step in self.steps)
+
 
 @dataclass(frozen=True, slots=True)
 class Revert:

@@ -57,13 +57,17 @@ class Standing:
     def mode_in_force(
         self, rule: Rule, rung: int, target: str | None, controls: Sequence[Control], now: Timestamp
     ) -> Mode:
-        """Give the lowest of the daemon's mode, the rule's, the rung's, and any that a person has laid on it."""
-        laid = [
-            control.mode
-            for control in controls
-            if control.kind is ControlKind.MODE and control.mode is not None and control.covers(rule.name, target)
-        ]
-        modes = [self.modes, rule.modes]
+        """Give the lowest of the daemon's mode, the rule's, the rung's, and any that a person has laid on it.
+
+        An `approve` that is meant for everything asks for what writes: a page that waited for leave would page nobody.
+        """
+        of_all, own = [self.modes.in_force(now, self.windows)], [rule.modes.in_force(now, self.windows)]
+        for control in controls:
+            if control.kind is ControlKind.MODE and control.mode is not None and control.covers(rule.name, target):
+                (of_all if control.rule is None and control.target is None else own).append(control.mode)
+        writes = True
         if rung < len(rule.rungs):
-            modes.append(rule.rungs[rung].modes)
-        return lowest(*(each.in_force(now, self.windows) for each in modes), *laid)
+            own.append(rule.rungs[rung].modes.in_force(now, self.windows))
+            writes = rule.rungs[rung].writes
+        overall = lowest(*of_all)
+        return lowest(Mode.AUTO if overall is Mode.APPROVE and not writes else overall, *own)

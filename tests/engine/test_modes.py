@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from stage import Stage
 
+from remediator.engine import controls
+from remediator.model.control import Control, ControlKind
+from remediator.model.identity import new_id
 from remediator.model.run import Mode
 
 RULE = """
@@ -89,3 +92,57 @@ async def test_the_mode_is_read_again_before_the_first_step(stage: Stage) -> Non
     await stage.passes(121)
     assert (await stage.run())["state"] == "planned"
     assert stage.used("test.write") == 0
+
+
+TELL = """
+rules:
+  - name: tell
+    summary: Tell people.
+    match: '{alertname="Down"}'
+    target: web
+    mode: MODE
+    guard: {cooldown: 0s}
+    steps: [{uses: test.read}, {uses: test.notify}]
+"""
+
+
+async def test_an_approve_that_is_meant_for_everything_asks_for_what_writes(stage: Stage) -> None:
+    """People are told at once: a page that waited for leave would page nobody."""
+    telling = TELL.replace("MODE", "auto")
+    writing = telling.replace("name: tell", "name: mend").replace("{uses: test.notify}", "{uses: test.write}")
+    await stage.rules(telling + writing.replace("\nrules:", ""), mode=Mode.APPROVE)
+    await stage.fires()
+    told = {run["rule"]: (run["mode"], run["state"]) for run in await stage.runs()}
+    assert told == {"tell": ("auto", "succeeded"), "mend": ("approve", "awaiting_approval")}
+
+
+async def test_an_approve_of_the_rule_itself_asks_for_what_only_tells_people_too(stage: Stage) -> None:
+    """Who writes it there means it."""
+    await stage.rules(TELL.replace("MODE", "approve"))
+    await stage.fires()
+    assert (await stage.states(), stage.used("test.notify")) == ([("awaiting_approval", "approval")], 0)
+
+
+@pytest.mark.parametrize(
+    ("laid_on", "state"),
+    [({}, "succeeded"), ({"rule": "tell"}, "awaiting_approval"), ({"target": "web"}, "awaiting_approval")],
+)
+async def test_an_approve_that_a_person_lays_asks_by_what_it_is_laid_on(
+    stage: Stage, laid_on: dict[str, str], state: str
+) -> None:
+    """On everything it is as the daemon's own; on a rule or a target it is meant for whatever that does."""
+    await stage.rules(TELL.replace("MODE", "auto"))
+    now = stage.clock.now()
+    control = Control(
+        new_id(now), ControlKind.MODE, laid_at=now, author="ann", reason="x", mode=Mode.APPROVE, **laid_on
+    )
+    await controls.lay_mode(stage.engine, control)
+    await stage.fires()
+    assert [each for each, _ in await stage.states()] == [state]
+
+
+async def test_a_dry_run_of_everything_tells_nobody(stage: Stage) -> None:
+    """What only tells people is planned there like all else."""
+    await stage.rules(TELL.replace("MODE", "auto"), mode=Mode.DRY_RUN)
+    await stage.fires()
+    assert (await stage.states(), stage.used("test.notify")) == ([("planned", None)], 0)
