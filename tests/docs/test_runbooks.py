@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "runbooks.md").read_text()
 RULES = {rule.name: rule for rule in load_rules([ROOT / "rules"], load_catalog()).rules.rules}
 TESTS = {
-    test["name"] for file in (ROOT / "rules").glob("*.test.yml") for test in yaml.safe_load(file.read_text())["tests"]
+    test["name"] for file in (ROOT / "rules").rglob("*.test.yml") for test in yaml.safe_load(file.read_text())["tests"]
 }
 # Every alert that the runbooks name, and those that stand for a scenario which they describe without a name.
 ALERTS = (

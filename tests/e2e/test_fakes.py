@@ -65,3 +65,33 @@ def test_a_rule_acts_on_the_fakes_and_its_message_survives_a_kill(tmp_path: Path
             daemon.start()
             eventually(lambda: len(asked(SLACK, "/chat.postMessage")) == 2, "the message is sent", within=30)
             assert "xoxb-fake" not in daemon.log.read_text()
+
+
+@pytest.mark.slow
+def test_the_shipped_rules_for_kubernetes_look_up_owners_and_tell_people(tmp_path: Path) -> None:
+    """A pod's Deployment is found, and what has long run is not rolled back but paged; a failed Job's log is kept and told of."""
+    program = [sys.executable, str(ROOT / "deploy" / "fakes"), str(tmp_path / "fakes")]
+    with Program("fakes", program, tmp_path, f"{SLACK}/_seen"):
+        written = eventually((tmp_path / "fakes" / "remediator.yml").read_text, "the configuration is written")
+        config = yaml.safe_load(written)
+        for secret in config["secrets"].values():
+            secret["file"] = str(tmp_path / "fakes" / secret["file"])
+        config["kubernetes"]["kubeconfig"] = str(tmp_path / "fakes" / "kubeconfig")
+        config = {key: config[key] for key in ("secrets", "kubernetes", "slack", "pagerduty", "prometheus")}
+        more = {
+            "rules": [str(ROOT / "rules" / "kubernetes" / "cluster.yml")],
+            "vars": {"incidents": "#ops", "clean": "true"},
+            "exec": {"allow": ["true"]},
+        }
+        crash = {"alertname": "KubePodCrashLooping", "namespace": "shop", "pod": "web-0", "container": "web"}
+        job = {"alertname": "KubeJobFailed", "namespace": "shop", "job_name": "nightly-1"}
+        with Daemon(tmp_path, {"mode": "auto", **config, **more}) as daemon:
+            daemon.post({"alerts": [{"status": "firing", "labels": labels} for labels in (crash, job)]})
+            (told,) = eventually(lambda: daemon.runs(state="succeeded"), "people are told of the Job")
+            (held,) = eventually(lambda: daemon.runs(state="blocked"), "the rollback is held back")
+            assert (held["target"], held["reason"]) == ("workload/shop/web", "only_if")
+            facts = {step["id"]: step["result"] for step in held["steps"] if step["phase"] == "facts"}
+            assert (facts["owner"]["kind"], "panic" in facts["last_words"]["log"]) == ("Deployment", True)
+            assert told["target"] == "job/shop/nightly-1"
+            assert "line 300" in next(step["result"]["log"] for step in told["steps"] if step["id"] == "log")
+            eventually(lambda: asked("http://127.0.0.1:9403", "/v2/enqueue"), "somebody is paged")
