@@ -54,6 +54,8 @@ lock: ## pin the dependencies anew
 	$(PYTHON) -m pip install --quiet uv
 	$(PYTHON) -m uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url -q -o requirements.lock
 	$(PYTHON) -m uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-header --no-emit-index-url -q -o requirements-dev.lock
+	$(PYTHON) -m uv pip compile pyproject.toml --all-extras --constraint requirements-dev.lock --universal --generate-hashes --no-header --no-emit-index-url -q -o requirements-image.lock
+	$(PYTHON) -m uv pip compile --group build --constraint requirements-dev.lock --universal --generate-hashes --no-header --no-emit-index-url -q -o requirements-build.lock
 
 clean: ## remove the environment and what runs left behind
 	rm -rf $(VENV) .mutation .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
