@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # pip of the machine installs into the environment, so that Python needs no ensurepip (Debian keeps that apart).
 PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-DEBIAN := prometheus prometheus-alertmanager strace wrk postgresql postgresql-contrib pgbouncer openssh-server openssh-client \
+DEBIAN := prometheus prometheus-alertmanager docker-compose strace wrk postgresql postgresql-contrib pgbouncer openssh-server openssh-client \
   zsh fish tcsh ksh mksh busybox faketime
 
 .PHONY: help run demo fakes test quick check bench mutation faults lock clean debian
@@ -44,7 +44,7 @@ faults: $(VENV)/dev.stamp debian ## inject every fault of the promises, and writ
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m fault --faults-page
 
 debian: # what the tests need and PyPI hasn't
-	@for tool in prometheus prometheus-alertmanager promtool amtool strace wrk pg_ctlcluster /usr/sbin/pgbouncer /usr/sbin/sshd zsh fish tcsh ksh mksh busybox faketime; do \
+	@for tool in prometheus prometheus-alertmanager promtool amtool docker-compose strace wrk pg_ctlcluster /usr/sbin/pgbouncer /usr/sbin/sshd zsh fish tcsh ksh mksh busybox faketime; do \
 	  command -v $$tool >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 	  $(ROOT) apt-get update -qq && \
