@@ -266,19 +266,19 @@ class Daemon:
         while not self._stopping.is_set():
             self._moved.clear()
             paths = rule_paths(self.loaded)
-            folders = {path if path.is_dir() else path.resolve().parent for path in paths}
-            own = {path.resolve() for path in paths if not path.is_dir()}
-            watches = [self._watch_folders([folder for folder in folders if folder.is_dir()], own, deep=True)]
+            own = {each for path in paths if not path.is_dir() for each in _places(path)}
+            folders = {path for path in paths if path.is_dir()} | {each.parent for each in own}
+            watches = [self._watch_folders(folders, own, deep=True)]
             if self.loaded.path is not None:  # the store is often below its folder, and writes all the time
-                watches.append(
-                    self._watch_folders([self.loaded.path.resolve().parent], {self.loaded.path.resolve()}, deep=False)
-                )
+                files = _places(self.loaded.path)
+                watches.append(self._watch_folders({file.parent for file in files}, files, deep=False))
             await asyncio.gather(*watches)
 
-    async def _watch_folders(self, folders: list[Path], files: set[Path], *, deep: bool) -> None:
-        async for changes in awatch(*folders, stop_event=self._moved, recursive=deep, debounce=300):
+    async def _watch_folders(self, folders: set[Path], files: set[Path], *, deep: bool) -> None:
+        there = [folder for folder in folders if folder.is_dir()]
+        async for changes in awatch(*there, stop_event=self._moved, recursive=deep, debounce=300):
             changed = [Path(name) for _, name in changes]
-            if any(path.resolve() in files or (deep and _is_rule(path)) for path in changed):
+            if any(_places(path) & files or _is_swap(path) or (deep and _is_rule(path)) for path in changed):
                 self._reload.set()
 
     # -- housekeeping --
@@ -338,8 +338,18 @@ def _credential(loaded: LoadedConfig, secrets: Secrets) -> WebhookCredential:
 
 
 def _is_rule(changed: Path) -> bool:
-    """Tell whether a changed file may be one of rules; a ConfigMap swaps a link called `..data`."""
-    return changed.suffix in {".yml", ".yaml"} or changed.name.startswith("..data")
+    """Tell whether a changed file may be one of rules."""
+    return changed.suffix in {".yml", ".yaml"}
+
+
+def _is_swap(changed: Path) -> bool:
+    """Tell whether a ConfigMap may have changed: Kubernetes swaps a link called `..data` beside its files."""
+    return changed.name.startswith("..data")
+
+
+def _places(file: Path) -> set[Path]:
+    """Give where a file is called for and where it lies: behind a link the one may change without the other."""
+    return {file.absolute(), file.resolve()}
 
 
 def _report(rules: Loaded) -> None:
