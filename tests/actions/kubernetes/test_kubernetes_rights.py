@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from fakes.fake import Seen
 from fakes.kubernetes import FakeKubernetes
 
 from remediator.actions.kubernetes import ACTIONS
+from remediator.actions.kubernetes.kinds import KINDS
 from remediator.actions.protocol import Effect, Result
 
-FOLDER = Path(__file__).parents[3] / "deploy" / "kubernetes"
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "deploy" / "kubernetes"
 SHOP = {"namespace": "shop"}
 WEB = {**SHOP, "name": "web"}
 # Each action that the manifests are for, in the ways that ask for different things.
@@ -94,6 +97,34 @@ async def test_the_rights_are_what_the_actions_need(
     reads = {(verb, group, resource) for verb, group, resource in asked if verb in {"get", "list"}}
     assert reads <= rights("remediator-reads")
     assert role == "remediator-reads" or asked - reads == rights(role)
+
+
+def gets(part: Any) -> Iterator[Right]:
+    """Give what a rule file asks for; the plural of a kind that others bring along is that in small letters, and an s."""
+    if isinstance(part, dict) and part.get("uses") == "kubernetes.get":
+        verb, kind = "get" if "name" in part["with"] else "list", part["with"]["kind"]
+        if kind in KINDS:
+            yield verb, KINDS[kind].group, KINDS[kind].plural
+        else:
+            name, _, group = kind.split(".", 2)
+            yield verb, group, f"{name.lower()}s"
+    for below in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from gets(below)
+
+
+def test_the_shipped_rules_may_read_what_they_ask_for() -> None:
+    """Also of kinds that are not Kubernetes' own."""
+    files = [each for each in (ROOT / "rules" / "kubernetes").glob("*.yml") if not each.name.endswith(".test.yml")]
+    asked = {right for file in files for right in gets(yaml.safe_load(file.read_text(encoding="utf-8")))}
+    assert asked
+    assert asked - rights("remediator-reads") == set()
+
+
+def test_the_shipped_rules_mend_by_what_the_manifests_are_for() -> None:
+    """None of them uses an action that the rights leave out."""
+    texts = [each.read_text(encoding="utf-8") for each in (ROOT / "rules" / "kubernetes").glob("*.yml")]
+    used = {verb for text in texts for verb in re.findall(r"\bkubernetes\.([a-z_]+)", text)}
+    assert not used & NOT_MEANT
 
 
 def test_no_right_to_read_changes_anything() -> None:
