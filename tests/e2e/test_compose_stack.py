@@ -34,7 +34,7 @@ class Stack:
             " 15s": " 1s",
             "group_wait: 10s": "group_wait: 1s",
         }
-        for name in ("prometheus.yml", "watchdog.rules.yml", "alertmanager.yml"):
+        for name in ("prometheus.yml", "alertmanager.yml"):
             (folder / name).write_text(self._here((DEPLOY / "compose" / name).read_text()))
         for service in SERVICES[:2]:
             start.enter_context(self._replica(service))
