@@ -186,8 +186,8 @@ class _Walker:
             rule, position, state=StepState.STARTED, item=number, attempt=attempt, started_at=self.now,
             repeatable=rule.action.idempotent(parameters), parameters=shown(parameters),
         )  # fmt: skip
-        self._add(step)
         span = rule.action.timer(parameters)
+        self._add(step if span is None else replace(step, timer=True))
         if span is not None:
             return Wait(self.now + span)
         return Call(step=step, rule=rule, parameters=parameters, timeout=rule.timeout, item=item)

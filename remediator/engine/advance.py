@@ -31,7 +31,7 @@ from remediator.engine.moves import (
 from remediator.engine.waiting import check_again, forget_reads, waiting
 from remediator.execute import Call, Course, Failed, Interrupted, Next, Wait
 from remediator.model.control import Control, ControlKind
-from remediator.model.run import Mode, Origin, Phase, Reason, State, Step, StepState
+from remediator.model.run import EventKind, Mode, Origin, Phase, Reason, State, Step, StepState
 from remediator.model.story import Story
 from remediator.model.time import Seconds, Timestamp, format_duration
 from remediator.rules.rule import Rule, Verify
@@ -89,8 +89,8 @@ def _running(story: Story, rule: Rule, around: Surroundings) -> Move:
     story, effect, interrupted = _stopped(story, rule, around)
     if interrupted:
         return story, effect
-    if paused and not story.run.wrote and story.run.origin not in {Origin.REVERT, Origin.NOTICE}:
-        story = _unread(story, rule)
+    if paused and story.run.origin not in {Origin.REVERT, Origin.NOTICE}:
+        story = _unread(story, rule) if not story.run.wrote else _resumed(story, around.now)
     now, run = around.now, story.run
     reverting = run.origin is Origin.REVERT
     mode = around.mode(rule, run)
@@ -134,6 +134,14 @@ def _unread(story: Story, rule: Rule) -> Story:
             reads_ahead=True, approved_hash=run.plan_hash
         )  # it was approved, and is if it stays the same
     return story.with_run(phase=Phase.FACTS)
+
+
+def _resumed(story: Story, now: Timestamp) -> Story:
+    """Say that a run goes on unchecked after a pause: half-done work is worse than finished."""
+    run, because = story.run, "goes on after the pause, and is not checked again: it had begun to write"
+    return story.tell(
+        EventKind.MOVED, now, rule=run.rule, target=run.target, to=run.state, reason=None, because=because
+    )
 
 
 def _started(story: Story, phase: Phase, found: Next, now: Timestamp) -> Story:

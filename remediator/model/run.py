@@ -218,6 +218,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=False):
     parameters: Any = None  # as rendered, secrets by name
     items: Any = None  # on the first of a loop: what `for_each` was when the loop began
     rung: int = 0
+    timer: bool = False  # it only lets time pass
 
     @property
     def key(self) -> tuple[int, Phase, int, int]:

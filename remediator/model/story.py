@@ -79,11 +79,11 @@ class Story(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
     def forget(self, phase: Phase) -> Story:
-        """Forget the records of a phase on the present rung: its steps will be taken again.
+        """Forget the records of a phase on the present rung: its steps will be taken again, but for time that has passed.
 
         The store forgets them too: what is read again may have to rest in between, and must not come upon an old reading.
         """
-        gone = {step.key for step in self.of(phase)}
+        gone = {step.key for step in self.of(phase) if not step.timer}
         kept = tuple(step for step in self.steps if step.key not in gone)
         return replace(self, steps=kept, touched=self.touched | gone)
 

@@ -6,7 +6,9 @@ import asyncio
 
 from stage import Stage
 
+from remediator.actions.protocol import Outcome, Result
 from remediator.engine import controls
+from remediator.model.run import Mode
 
 HELD = """
 rules:
@@ -72,3 +74,123 @@ async def test_a_pause_that_a_run_never_noticed_has_held_nothing(stage: Stage) -
     await read_ends(stage)
     assert await stage.states() == [("succeeded", None)]
     assert [stage.used(f"test.{name}") for name in ("probe", "read", "write")] == [1, 1, 1]
+
+
+async def test_a_run_whose_first_write_has_begun_goes_on_and_says_so(stage: Stage) -> None:
+    """Half-done work is worse than finished: what would have kept it from beginning does not stop it."""
+    await stage.rules(HELD.replace("steps: [", "steps: [{uses: test.undo}, "))
+    stage.outcomes["test.probe"] = [{"n": 1, "app": "web"}]
+    stage.blocked["test.undo"] = asyncio.Event()  # a write, too
+    await stage.fires(app="web")
+    await controls.pause(stage.engine, "ann", "deploy", rule=None, target=None, span=None)
+    stage.blocked.pop("test.undo").set()
+    await stage.settle()
+    await stage.fires("Maintenance")
+    await resume(stage)
+    assert (await stage.states(), stage.used("test.write")) == ([("succeeded", None)], 1)
+    events = await stage.store.view(lambda tx: tx.events(0, 1000))
+    told = [event.data["because"] for event in events if event.kind == "run.moved" and event.data["because"]]
+    assert "goes on after the pause, and is not checked again: it had begun to write" in told
+
+
+async def test_a_wait_that_has_run_its_time_under_a_pause_is_not_begun_anew(stage: Stage) -> None:
+    """What comes after the leading reads is never done again, a timer neither."""
+    await stage.rules(HELD.replace("{id: act,", "{uses: wait, with: {for: 5m}}, {id: act,"))
+    stage.outcomes["test.probe"] = [{"n": 1, "app": "web"}]
+    await stage.fires(app="web")
+    await stage.passes(60)
+    await controls.pause(stage.engine, "ann", "deploy", rule=None, target=None, span=None)
+    await stage.passes(600)
+    await resume(stage)
+    assert (await stage.states(), stage.used("test.write")) == ([("succeeded", None)], 1)
+
+
+async def test_a_wait_at_the_head_of_the_steps_is_not_begun_anew_either(stage: Stage) -> None:
+    """It reads nothing that could be read again."""
+    await stage.rules(HELD.replace("steps: [", "steps: [{uses: wait, with: {for: 5m}}, "))
+    stage.outcomes["test.probe"] = [{"n": 1, "app": "web"}]
+    await stage.fires(app="web")
+    await stage.passes(60)
+    await controls.pause(stage.engine, "ann", "deploy", rule=None, target=None, span=None)
+    await stage.passes(600)
+    await resume(stage)
+    assert (await stage.states(), stage.used("test.write")) == ([("succeeded", None)], 1)
+
+
+LADDER = HELD.replace(
+    "steps: [{id: look, uses: test.read}, {id: act, uses: test.write}]",
+    "ladder: [{steps: [{uses: test.write}], verify: {within: 10s, every: 5s, checks: [{uses: test.check}]}}, "
+    "{steps: [{id: look, uses: test.read}, {id: act, uses: test.undo}]}]",
+)
+
+
+async def test_a_rung_above_the_first_goes_on_for_the_run_has_written_before(stage: Stage) -> None:
+    """Whatever that rung itself has done."""
+    stage.outcomes["test.probe"] = [{"n": 1, "app": "web"}]
+    stage.outcomes["test.check"] = [Outcome(Result.REFUSED, error="down")]
+    await stage.rules(LADDER)
+    stage.blocked["test.read"] = asyncio.Event()
+    await stage.fires(app="web")
+    await stage.passes(30)
+    await controls.pause(stage.engine, "ann", "deploy", rule=None, target=None, span=None)
+    await read_ends(stage)
+    await stage.fires("Maintenance")
+    await resume(stage)
+    assert (await stage.states(), stage.used("test.undo")) == ([("succeeded", None)], 1)
+
+
+async def test_a_run_that_only_reads_goes_on_verifying_after_a_pause(stage: Stage) -> None:
+    """Nothing of it is written any more; its span begins anew where the pause has taken it."""
+    await stage.rules(
+        HELD.replace(", {id: act, uses: test.write}", "")
+        + "    verify: {within: 1m, every: 10s, checks: [{uses: test.check}]}\n"
+    )
+    stage.outcomes["test.probe"] = [{"n": 1, "app": "web"}]
+    stage.outcomes["test.check"] = [Outcome(Result.REFUSED, error="not yet")]
+    await stage.fires(app="web")
+    await controls.pause(stage.engine, "ann", "deploy", rule=None, target=None, span=None)
+    await stage.passes(300)
+    assert await stage.states() == [("verifying", "paused")]
+    stage.outcomes["test.check"] = []
+    await resume(stage)
+    await stage.passes(20)
+    assert (await stage.states(), stage.used("test.read")) == ([("succeeded", None)], 1)
+
+
+async def test_a_dry_run_is_checked_again_after_a_pause_as_a_live_one_is(stage: Stage) -> None:
+    """It plans by the world after the pause."""
+    stage.outcomes["test.probe"] = [{"n": 1, "app": "web"}]
+    await stage.rules(HELD, mode=Mode.DRY_RUN)
+    stage.blocked["test.read"] = asyncio.Event()
+    await stage.fires(app="web")
+    await controls.pause(stage.engine, "ann", "deploy", rule=None, target=None, span=None)
+    await read_ends(stage)
+    await stage.fires("Maintenance")
+    await resume(stage)
+    assert (await stage.run())["reason"] == "unless_firing"
+    await stage.resolves("Maintenance")
+    await stage.passes(60)
+    assert await stage.states() == [("planned", None)]
+
+
+async def test_a_no_to_what_was_asked_again_after_a_pause_ends_the_run(stage: Stage) -> None:
+    """The plan had been approved, and has changed under the pause."""
+    stage.outcomes["test.probe"] = [{"n": 1, "app": "web"}]
+    asks = HELD.replace(
+        "{id: act, uses: test.write}", "{id: act, uses: test.write, with: {says: '{{ facts.seen.n }}'}}"
+    )
+    await stage.rules(asks.replace("    target:", "    mode: approve\n    target:"))
+    await stage.fires(app="web")
+    run = await stage.run()
+    stage.blocked["test.read"] = asyncio.Event()
+    await controls.approve(stage.engine, run["id"], run["plan_hash"], "ann", "")
+    await stage.settle()
+    await controls.pause(stage.engine, "ann", "deploy", rule=None, target=None, span=None)
+    await read_ends(stage)
+    stage.outcomes["test.probe"] = [{"n": 2, "app": "web"}]
+    await stage.passes(60)
+    await resume(stage)
+    assert await stage.states() == [("awaiting_approval", "approval")]
+    await controls.reject(stage.engine, run["id"], "bob", "not now")
+    await stage.settle()
+    assert (await stage.states(), stage.used("test.write")) == ([("cancelled", "rejected")], 0)
