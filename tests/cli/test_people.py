@@ -270,7 +270,7 @@ async def test_ctrl_c_leaves_a_drill_alone(stage: Stage) -> None:
         assert "is proposed" in await asyncio.to_thread(drill.stdout.readline)
         drill.send_signal(signal.SIGINT)
         _, said = await asyncio.to_thread(drill.communicate)
-    assert (drill.returncode, "it goes on: `remediator show" in said) == (1, True)
+    assert (drill.returncode, "it goes on: `remediator show" in said) == (1, True), said
     stage.blocked.pop("test.write").set()
     await stage.settle()
     assert await stage.states() == [("succeeded", None)]

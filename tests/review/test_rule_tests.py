@@ -403,14 +403,14 @@ def test_an_alert_that_the_webhook_would_refuse_fails_the_test(verdict: Judge) -
 
 
 def test_a_hundred_tests_take_a_few_seconds(examined: Examined) -> None:
-    """They are run at every change of a rule. The limit leaves a slow machine its time."""
+    """They are run at every change of a rule. Counted is our own time, not that of whoever else is at work on the machine."""
     import time
 
     test = ROLLBACK_TEST.removeprefix("\ntests:\n")
     many = "".join(test.replace("rolls", f"{number} rolls") for number in range(100))
-    began = time.perf_counter()
+    began = time.process_time()
     assert all(verdict.passed for verdict in examined(ROLLBACK, f"tests:\n{many}"))
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_a_person_approves_or_rejects_what_asks(verdict: Judge) -> None:

@@ -24,7 +24,9 @@ from remediator.rules.load import load_rules
 
 CATALOG = load_catalog()
 SCHEMAS = {"rules": rules_schema(CATALOG), "config": config_schema(), "tests": schema_of_tests()}
-SHIPPED = sorted([*(ROOT / "rules").glob("*.yml"), *(ROOT / "deploy").glob("*.yml")])
+SHIPPED = sorted(
+    [*(ROOT / "rules").rglob("*.yml"), *({*(ROOT / "deploy").glob("*.yml")} - {ROOT / "deploy" / "compose.yml"})]
+)
 BLOCKS = [block for page in pages() for block in blocks_of(page) if block.kind in SCHEMAS]
 
 

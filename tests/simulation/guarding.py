@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from simulation.history import Alerts, Breakers, Controls, Known
 from simulation.rulebook import COMPANIONS, CONDITIONS, WINDOWS
 
+from remediator.actions.protocol import Effect
 from remediator.model.run import Mode, State, lowest
 from remediator.rules.rule import BlastRadius, Breaker, EpisodeBounds, Rule
 from remediator.rules.standing import Standing
@@ -47,14 +48,19 @@ class Guarding:
     # -- what is in force --
 
     def mode(self, rule: Rule, rung: int, target: str | None) -> Mode:
-        """Give the mode in force."""
+        """Give the mode in force; what is laid on everything, and the daemon's own, asks for what writes alone."""
         now = self.now
-        laid = (
-            each.control.mode for each in self._controls.of("mode")
+        laid = [
+            each.control for each in self._controls.of("mode")
             if each.holds(now) and each.control.mode is not None and each.control.covers(rule.name, target)
-        )  # fmt: skip
-        modes = (self._standing.modes, rule.modes, rule.rungs[rung].modes)
-        return lowest(*(_by_the_clock(each, now) for each in modes), *laid)
+        ]  # fmt: skip
+        named = [each.mode for each in laid if each.mode is not None and (each.rule, each.target) != (None, None)]
+        unnamed = [each.mode for each in laid if each.mode is not None and (each.rule, each.target) == (None, None)]
+        own = lowest(*(_by_the_clock(each, now) for each in (rule.modes, rule.rungs[rung].modes)), *named)
+        overall = lowest(_by_the_clock(self._standing.modes, now), *unnamed)
+        if overall is Mode.APPROVE and all(step.effect is not Effect.WRITE for step in rule.rungs[rung].steps):
+            return own
+        return lowest(own, overall)
 
     now = 0.0
 
