@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -38,9 +39,16 @@ async def ask(*arguments: str, **more: Any) -> Result:
 
 
 def typed(*arguments: str) -> subprocess.Popen[str]:
-    """Begin a command as a process of its own, with its two outputs to be read."""
-    command = [sys.executable, "-m", "remediator", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """Begin a command as a process of its own, with its two outputs to be read.
+
+    Ctrl-C reaches it as in a terminal: what a shell starts in the background ignores SIGINT, and hands that on.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        command = [sys.executable, "-m", "remediator", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def type_in_terminal(arguments: Sequence[str], typed: str) -> tuple[int, str]:
