@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from stage import Stage
 
 from remediator.actions.protocol import Outcome, Result
@@ -93,21 +94,10 @@ async def test_a_run_whose_first_write_has_begun_goes_on_and_says_so(stage: Stag
     assert "goes on after the pause, and is not checked again: it had begun to write" in told
 
 
-async def test_a_wait_that_has_run_its_time_under_a_pause_is_not_begun_anew(stage: Stage) -> None:
-    """What comes after the leading reads is never done again, a timer neither."""
-    await stage.rules(HELD.replace("{id: act,", "{uses: wait, with: {for: 5m}}, {id: act,"))
-    stage.outcomes["test.probe"] = [{"n": 1, "app": "web"}]
-    await stage.fires(app="web")
-    await stage.passes(60)
-    await controls.pause(stage.engine, "ann", "deploy", rule=None, target=None, span=None)
-    await stage.passes(600)
-    await resume(stage)
-    assert (await stage.states(), stage.used("test.write")) == ([("succeeded", None)], 1)
-
-
-async def test_a_wait_at_the_head_of_the_steps_is_not_begun_anew_either(stage: Stage) -> None:
-    """It reads nothing that could be read again."""
-    await stage.rules(HELD.replace("steps: [", "steps: [{uses: wait, with: {for: 5m}}, "))
+@pytest.mark.parametrize("before", ["{id: look,", "{id: act,"])
+async def test_a_wait_that_has_run_its_time_under_a_pause_is_not_begun_anew(stage: Stage, before: str) -> None:
+    """At the head of the steps or between them: it reads nothing that could be read again."""
+    await stage.rules(HELD.replace(before, f"{{uses: wait, with: {{for: 5m}}}}, {before}"))
     stage.outcomes["test.probe"] = [{"n": 1, "app": "web"}]
     await stage.fires(app="web")
     await stage.passes(60)
