@@ -150,8 +150,9 @@ class PostgresBackup(BackupAction[BackupParameters]):
         if not reached.ok:
             return reached
         path = folder / name_of(database.name, params.kind, now())
-        if path.exists():
-            return database.outcome(Result.REFUSED, f"there is a backup {path.name} already, of this very second")
+        while path.exists():  # made within this very second: a name tells no two of them apart
+            await asyncio.sleep(1 - now() % 1)
+            path = folder / name_of(database.name, params.kind, now())
         with _unfinished(path) as partial:
             inner = replace(context, deadline=before(context, _TIDYING))
             arguments = ["--format=custom", f"--file={partial}", f"--dbname={database.url}"]

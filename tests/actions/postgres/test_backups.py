@@ -86,6 +86,14 @@ async def test_a_backup_is_whole_before_it_has_its_name(shop) -> None:
     assert (listed.result["unfinished"], listed.result["others"]) == (0, 0)
 
 
+async def test_a_second_backup_within_one_second_has_a_name_of_its_own(shop) -> None:
+    """It waits for the next second, and what was there is left as it was."""
+    there = shelve(backups(shop), [0, -1])  # of this second, and of the next
+    path = await made(shop)
+    assert path.name not in there
+    assert [(backups(shop) / name).read_bytes() for name in there] == [b"x", b"x"]
+
+
 async def test_a_good_backup_is_verified_by_restoring_it(shop) -> None:
     """And nothing of it stays on the server."""
     path = await made(shop)
