@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from stage import Free, Stage
 
 from remediator.actions.protocol import Outcome, Result
+from remediator.engine import controls
 from remediator.receive import fingerprint
 from remediator.rules.parameters import ParameterTemplates
 from remediator.rules.rule import StepRule
@@ -46,6 +49,31 @@ async def test_the_api_is_asked_before_admission(stage: Stage, alerts: list, end
     await stage.passes(301)
     assert await stage.states() == [end]
     assert stage.used("test.write") == (end[0] == "succeeded")
+
+
+@pytest.mark.parametrize(
+    ("alerts", "end"),
+    [
+        ([{"fingerprint": MINE, "state": "active"}], ("succeeded", None)),
+        ([{"fingerprint": MINE, "state": "suppressed"}], ("blocked", "silenced")),
+        ([], ("cancelled", "resolved")),
+    ],
+)
+async def test_p7_the_api_is_asked_again_when_a_pause_ends(stage: Stage, alerts: list, end: tuple) -> None:
+    """A run that was held before its first write starts nothing for what was silenced meanwhile, or is gone."""
+    rule = RULE.replace("for: 5m", "").replace("steps: [", "steps: [{uses: test.read}, ")
+    await stage.rules(rule, presence_check=asks(stage))
+    stage.outcomes["test.probe"] = [{"alerts": [{"fingerprint": MINE, "state": "active"}]}]
+    stage.blocked["test.read"] = asyncio.Event()
+    await stage.fires()
+    await controls.pause(stage.engine, "ann", "deploy", rule=None, target=None, span=None)
+    stage.blocked.pop("test.read").set()
+    await stage.settle()
+    stage.outcomes["test.probe"] = [{"alerts": alerts}]
+    await controls.resume(stage.engine, "ann", "done", rule=None, target=None)
+    await stage.settle()
+    assert await stage.states() == [end]
+    assert (stage.used("test.probe"), stage.used("test.write")) == (2, end[0] == "succeeded")
 
 
 async def test_p4_an_api_that_can_not_be_asked_is_a_refusal(stage: Stage) -> None:
