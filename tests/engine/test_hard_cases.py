@@ -15,7 +15,7 @@ from stage import START, Stage
 from remediator.actions.alertmanager import AlertsParameters
 from remediator.actions.catalog import Catalog
 from remediator.actions.protocol import Action, Context, Effect, Outcome, Result
-from remediator.engine import controls
+from remediator.engine import controls, workers
 from remediator.errors import IllegalTransition, MalformedBody, StoreError
 from remediator.execute import redacted
 from remediator.log import configure_log
@@ -194,6 +194,7 @@ async def test_a_run_whose_worker_stopped_on_a_defect_is_claimed_again_while_oth
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lease must run out: nobody carries it on."""
+    monkeypatch.setattr(workers, "_IDLE", 5.0)  # as the daemon has it: who has died wakes nobody
     await stage.rules(
         "rules:" + rule("[{uses: test.read}, {uses: test.write}]") + rule("[{uses: test.notify}]", name="x")
     )
