@@ -30,7 +30,7 @@ class World(Stage):
     def __init__(self) -> None:
         super().__init__(Path())
         self.store = open_memory()  # type: ignore[assignment]
-        self.fates: dict[str, str] = {}  # by what a step says: `fails`, `hangs`; else it does well
+        self.fates: dict[str, str] = {}  # by what a step says: `fails`, `hangs`, `lingers`; else it does well
         self.decisions: list[Decision] = []
         self.released: dict[str, asyncio.Event] = {}
 
@@ -74,7 +74,7 @@ class World(Stage):
         fate = self.fates.get(params.says, "well")
         if name == "test.read" and fate == "fails":
             return Outcome(Result.REFUSED, error="no")
-        if name == "test.write" and fate == "hangs":
+        if (name, fate) in {("test.write", "hangs"), ("test.read", "lingers")}:  # dry runs read, and do not write
             self.holding += 1
             self.released[params.says] = asyncio.Event()
             try:
