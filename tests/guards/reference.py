@@ -28,6 +28,7 @@ class Guards:
     only_if: tuple[str, ...] | None = None  # the targets for which the condition is true
     ladder: int = 0  # how many rungs, 0: no ladder
     recurrence: int = 3600
+    patience: int = 0  # how long a refused run waits for the refusal to clear
 
 
 @dataclass

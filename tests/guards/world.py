@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +15,7 @@ from stage import Free, Stage
 from remediator import guard
 from remediator.actions.protocol import Outcome, Result
 from remediator.engine import Engine
-from remediator.model.books import Books
+from remediator.model.books import Books, Question
 from remediator.review.stubs import StubbedSecrets
 from remediator.store.sqlite.memory import open_memory
 
@@ -83,6 +83,10 @@ class World(Stage):
                 self.holding -= 1
         return Outcome(Result.OK, {"up": True})
 
+    def hear(self, question: Question, refused: frozenset[str], now: float) -> None:
+        """Take note of what all guards say to a run."""
+        self.decisions.append((question.rule, question.target, str(question.book), refused))
+
     def heard(self) -> list[Decision]:
         """Give the decisions since the last look."""
         decisions, self.decisions = self.decisions, []
@@ -93,16 +97,16 @@ class World(Stage):
     ) -> guard.Refusal | None:
         found = [each(case, books, now) for each in guards]
         refused = frozenset(str(each.reason) for each in found if each is not None)
-        self.decisions.append((case.rule.name, case.question.target, str(case.question.book), refused))
+        self.hear(case.question, refused, now)
         return next((each for each in found if each is not None), None)
 
 
-def rule_file(rules: Mapping[str, Guards]) -> str:
-    """Write the rules as their author would."""
-    return "rules:\n" + "".join(_rule(name, guards) for name, guards in sorted(rules.items()))
+def rule_file(rules: Mapping[str, Guards], dry: Collection[str] = ()) -> str:
+    """Write the rules as their author would, some of them for dry-run only."""
+    return "rules:\n" + "".join(_rule(name, guards, dry=name in dry) for name, guards in sorted(rules.items()))
 
 
-def _rule(name: str, guards: Guards) -> str:
+def _rule(name: str, guards: Guards, *, dry: bool) -> str:
     said: dict[str, Any] = {"cooldown": f"{guards.cooldown}s"}
     if guards.limits:
         said["limit"] = [f"{count} per {per}s{' per target' * by_target}" for count, per, by_target in guards.limits]
@@ -122,6 +126,7 @@ def _rule(name: str, guards: Guards) -> str:
     said |= {"unless_firing": cause} if guards.unless_firing else {}
     said |= {"only_firing": cause} if guards.only_firing else {}
     said |= {"only_if": [f"labels.t in {list(guards.only_if)}"]} if guards.only_if is not None else {}
+    said |= {"patience": f"{guards.patience}s"} if guards.patience else {}
     says = f"{name} {{{{ labels.t }}}}"
     steps = [{"uses": "test.read", "with": {"says": says}}, {"uses": "test.write", "with": {"says": says}}]
     verify = {"within": "10s", "every": "10s", "checks": [{"uses": "test.check", "expect": "result.up"}]}
@@ -133,6 +138,6 @@ def _rule(name: str, guards: Guards) -> str:
         }
     keys = {
         "name": name, "summary": "Mends.", "match": f'{{alertname="{name}"}}', "target": "{{ labels.t }}",
-        "guard": said, **does,
+        "mode": "dry-run" if dry else "auto", "guard": said, **does,
     }  # fmt: skip
     return f"  - {json.dumps(keys)}\n"
