@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +73,22 @@ def test_a_new_run_and_a_new_step_have_done_nothing() -> None:
 def test_only_runs_at_work_take_a_place() -> None:
     """One that waits, for whatever, takes none."""
     assert {state for state in State if state.at_work} == {State.RUNNING, State.VERIFYING}
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({}, None),
+        ({"healed_at": NOW + 60}, 60),
+        ({"state": State.CANCELLED, "reason": Reason.RESOLVED, "ended_at": NOW + 30}, 30),
+        ({"state": State.CANCELLED, "reason": Reason.RESOLVED, "ended_at": NOW + 30, "started_at": NOW + 1}, None),
+        ({"state": State.CANCELLED, "reason": Reason.OPERATOR, "ended_at": NOW + 30}, None),
+        ({"state": State.SUCCEEDED, "reason": Reason.RESOLVED, "ended_at": NOW + 30}, None),
+    ],
+)
+def test_what_healed_by_itself_tells_after_how_long(changes: dict[str, Any], seconds: float | None) -> None:
+    """Where it was waited for, and nothing had begun; or where a dry run has seen it."""
+    assert run(1, created_at=NOW, **changes).healed_after == seconds
 
 
 @pytest.mark.parametrize("origin", list(State))
