@@ -8,14 +8,11 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 import asyncpg
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from hosting import Hosted
+from machines import Hosted
 
 _EVERY = 0.3  # seconds between two looks
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -30,7 +30,7 @@ def told(event: dict[str, Any]) -> str | None:
         case "run.refused":
             return f"guards refuse it: {data['reason']}: {data['because']}"
         case "step.started" if data["phase"] != "verify":
-            return f"step begins: {data['uses']} {_shown(data['parameters'])}"
+            return f"step begins: {data['uses']} {_shown(data['parameters'])}".rstrip()
         case "step.ended" if data["phase"] != "verify":
             return f"step {data['state']}: {data['uses']}" + (f": {data['error']}" if data["error"] else "")
         case "run.moved" if data.get("from") not in (None, data["to"]):
