@@ -9,7 +9,7 @@ TESTS = (
         f"tests/engine/test_{name}.py"
         for name in (
             "asking", "settling", "bursts", "claiming", "approval", "controls", "crashes", "daemon_guards", "guards", "ladder",
-            "modes", "outbox", "resume", "revert", "steps", "verify", "windows_in_force", "from_alert_to_run",
+            "modes", "resume", "revert", "steps", "verify", "windows_in_force", "from_alert_to_run",
         )
     ),
 )  # fmt: skip
