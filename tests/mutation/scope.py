@@ -38,6 +38,12 @@ SCOPE: dict[str, tuple[str, ...]] = {
 FIRST: dict[str, tuple[str, ...]] = {
     "remediator/guard.py": ("tests/test_guard.py",),
     "remediator/model/run.py": ("tests/test_model.py",),
+    "remediator/engine/moves.py": ("tests/engine/test_guards.py",),
+    "remediator/engine/advance.py": ("tests/engine/test_settling.py",),
+    "remediator/engine/waiting.py": ("tests/engine/test_settling.py",),
+    "remediator/engine/climbing.py": ("tests/engine/test_ladder.py",),
+    "remediator/engine/reverting.py": ("tests/engine/test_revert.py",),
+    "remediator/engine/controls.py": ("tests/engine/test_controls.py",),
     "remediator/store/sqlite/runs.py": ("tests/store/test_claims.py", "tests/store/test_conformance.py"),
     "remediator/store/sqlite/books.py": ("tests/store/test_books.py",),
 }
