@@ -116,8 +116,10 @@ class ParameterTemplates:
 
     def problems(self) -> list[tuple[str, str]]:
         """Give what is wrong as far as it shows without an alert: paths such as `argv[1]`, and sentences."""
-        values = _filled(self._tree, lambda leaf: "")
-        of_model = _faults(self._model, values, [leaf.path for leaf in self._leaves])
+        values = _filled(self._tree, lambda leaf: leaf.text.source)
+        unsure = [leaf.path for leaf in self._leaves]
+        texts = [leaf.path for leaf in self._leaves if not leaf.text.single]  # texts they are, whatever is put in
+        of_model = _faults(self._model, values, unsure, texts)
         faulty = {path for path, _ in self._faults}
         return [*self._faults, *((path, message) for path, message in of_model if path not in faulty)]
 
@@ -236,8 +238,13 @@ def _validate(model: type[Parameters], values: dict[str, Any]) -> Parameters:
     return model.model_validate_json(json.dumps(values, ensure_ascii=False, allow_nan=False))
 
 
-def _faults(model: type[Parameters], values: dict[str, Any], unsure: Sequence[Path]) -> list[tuple[str, str]]:
-    """Give what the model says against these values, but for what lies at the paths that are not known yet."""
+def _faults(
+    model: type[Parameters], values: dict[str, Any], unsure: Sequence[Path], texts: Sequence[Path] = ()
+) -> list[tuple[str, str]]:
+    """Give what the model says against these values, but for what lies at the paths that are not known yet.
+
+    Of some of those it is known that a text will stand there: where none may, that is said all the same.
+    """
     try:
         _validate(model, values)
     except ValidationError as error:
@@ -247,9 +254,10 @@ def _faults(model: type[Parameters], values: dict[str, Any], unsure: Sequence[Pa
     else:
         return []
     found: dict[str, list[str]] = {}
-    for detail in details:
-        path = _real_path(detail, values)
-        if not _depends(path, detail, unsure):
+    placed = [(_real_path(detail, values), detail) for detail in details]
+    may_be_text = {path for path, detail in placed if detail["type"] not in _NO_TEXT}
+    for path, detail in placed:
+        if not _depends(path, detail, unsure) or (path in texts and path not in may_be_text):
             found.setdefault(_dotted(path), []).append(_sentence(model, path, detail))
     return [(path, " or ".join(dict.fromkeys(messages))) for path, messages in found.items()]
 
@@ -278,6 +286,9 @@ def _depends(path: Path, detail: ErrorDetails, unsure: Sequence[Path]) -> bool:
     above = any(leaf[: len(path)] == path for leaf in unsure)
     return above and detail["type"] in {"value_error", "assertion_error"}
 
+
+# What pydantic says of a text where something else has to stand, whatever the text is.
+_NO_TEXT = frozenset({"list_type", "tuple_type", "set_type", "dict_type", "model_type"})
 
 # What pydantic calls the kinds of JSON, in the words of people who write YAML.
 _PLAIN = {

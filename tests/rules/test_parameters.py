@@ -211,6 +211,7 @@ def test_a_preview_refuses_what_is_unsafe_or_wrong_beside_what_is_not_known() ->
         ({"argvv": []}, "argvv", "there is no parameter 'argvv'; did you mean 'argv'?"),
         ({"zzz": "{{ broken"}, "zzz", "there is argv, env, cwd, url, pair, json, login,"),
         ({"argv": "true"}, "argv", "it should be a list, and is 'true'"),
+        ({"argv": "restart {{ labels.app }}"}, "argv", "it should be a list, and is 'restart {{ labels.app }}'"),
         ({"argv": []}, "argv", "at least 1 item"),
         ({"argv": ["sleep", 5]}, "argv[1]", "it should be a text, and is 5"),
         ({"argv": {"a": "{{ labels.app }}"}}, "argv", "it should be a list"),
@@ -254,6 +255,7 @@ def test_all_faults_are_found_in_one_go() -> None:
         {"argv": "{{ facts.names }}", "count": "{{ facts.count }}", "method": "{{ vars.method }}"},
         {"argv": ["{{ labels.app }}"], "force": True, "count": "{{ facts.count }}"},
         {"pair": ["{{ labels.app }}", "x"], "pause": "{{ facts.count }}"},
+        {"pause": "{{ vars.minutes }}m", "env": {"A": "x{{ labels.app }}"}, "method": "{{ vars.verb }}T"},
         {
             "json": {"a": ["{{ labels.app }}", None, 1.5]},
             "login": {"user": "{{ labels.app }}", "password": {"secret": "A"}},
