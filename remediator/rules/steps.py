@@ -83,7 +83,8 @@ class StepCompiler:
         self._parameter_names((*path, "with"), form.with_, inside)
         action = self._catalog.get(form.uses)
         if action is None:
-            message = f"there is no action `{form.uses}`{nearest(form.uses, self._catalog)}"
+            near = nearest(form.uses, self._catalog) or "; `remediator actions` lists them"
+            message = f"there is no action `{form.uses}`{near}"
             self._fault((*path, "uses"), "unknown-action", message)
             return None
         if action.effect not in effects:

@@ -397,6 +397,14 @@ def test_p11_a_half_written_file_gives_problems_or_rules(tmp_path: Path, length:
             "unknown-action",
             "`fly.logs`",
         ),
+        (
+            plain("on_blocked:\n  - uses: quux"),
+            10,
+            15,
+            "on_blocked[0].uses",
+            "unknown-action",
+            "`remediator actions` lists them",
+        ),
         (plain("undo: [{uses: fly.logs}]"), 9, 12, "undo[0].with.app", "bad-parameter", "missing"),
         (
             plain("undo: [{uses: fly.logs, with: {app: x, line: 3}}]"),
