@@ -231,7 +231,10 @@ class _Composer:
 
     def _start(self, event: Any, is_mapping: bool, place: Place) -> None:
         if self._expects_key():
-            raise _StopReading("a key is text: a list or a mapping can't be one", place)
+            template = (
+                "; a text that begins with `{{` needs quotes: '{{ … }}'" if is_mapping and event.flow_style else ""
+            )
+            raise _StopReading(f"a key is text: a list or a mapping can't be one{template}", place)
         if event.tag not in _COLLECTION_TAGS:
             self._fault("yaml", f"the tag `{event.tag}` is not known here: leave it out", place)
         if len(self._open) >= MAX_DEPTH:
@@ -355,6 +358,18 @@ def _unprintables(text: str) -> Iterator[Fault]:
         return  # a binary file would have thousands
 
 
+# What most often lies behind what the parser says, for those who don't know its words.
+_HINTS = {
+    "did not find expected ',' or '}'": ": close it with `}`; a text that begins with `{` needs quotes",
+    "did not find expected ',' or ']'": ": close it with `]`; a text that begins with `[` needs quotes",
+    "did not find expected '-' indicator": ": indent it like its neighbours",
+    "did not find expected key": ": indent it like its neighbours, and see where quotes end",
+    "found unknown escape character": ": write it in single quotes, where a backslash is only a backslash",
+    "found character that cannot start any token": ": a text that begins with this character needs quotes",
+    "mapping values are not allowed in this context": ": indent it like its neighbours; a text with `: ` in it needs quotes",
+}
+
+
 def _syntax_fault(error: yaml.MarkedYAMLError, text: str) -> Fault:
     mark = error.problem_mark or error.context_mark
     place = _place(mark) if mark else Place(1, 1)
@@ -362,4 +377,5 @@ def _syntax_fault(error: yaml.MarkedYAMLError, text: str) -> Fault:
         return Fault((), "yaml", "a tab can't indent YAML: use spaces", place=place)
     begun = error.context_mark
     context = f" ({error.context}, begun in line {begun.line + 1})" if error.context and begun else ""
-    return Fault((), "yaml", f"not valid YAML: {error.problem}{context}", place=place)
+    hint = _HINTS.get(error.problem or "", "")
+    return Fault((), "yaml", f"not valid YAML: {error.problem}{context}{hint}", place=place)

@@ -172,7 +172,9 @@ def _fault(path: Path, details: list[ErrorDetails], model: type[Form]) -> Fault:
     if isinstance(first["input"], str) and words:
         near = nearest(first["input"], words)
         return Fault(path, "bad-value", f"expected {expected}, found `{first['input'][:40]}`{near}")
-    return Fault(path, "wrong-type", f"expected {expected}, found {found(first['input'])}")
+    texts = any(detail["type"] == "string_type" for detail in details)
+    quotes = "; a text that begins with `{` needs quotes" if texts and isinstance(first["input"], dict) else ""
+    return Fault(path, "wrong-type", f"expected {expected}, found {found(first['input'])}{quotes}")
 
 
 def _noun(detail: ErrorDetails, branches: list[Any]) -> str:

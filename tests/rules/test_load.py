@@ -368,6 +368,7 @@ def test_p11_a_half_written_file_gives_problems_or_rules(tmp_path: Path, length:
         (plain("guard: {limit: [1 per 1h, 5]}"), 9, 31, "guard.limit[1]", "wrong-type", "expected text"),
         (plain("verify: {within: 1m}"), 9, 13, "verify", "bad-value", "this verifies nothing"),
         # matchers
+        (plain(match='{alertname="Down"}'), 4, 12, "match", "wrong-type", "a text that begins with `{` needs quotes"),
         (plain(match="alertname"), 4, 12, "match", "bad-matcher", "expected"),
         (plain(match='a=~".*"'), 4, 12, "match", "bad-matcher", "must refuse the empty string"),
         (plain(match="'a=~\"(\"'"), 4, 12, "match", "bad-matcher", "not a regular expression"),
