@@ -59,6 +59,9 @@ def local_token(state: Path) -> str:
     return token
 
 
+WHY = web.ResponseKey("why", str)  # what a failure says, for the log
+
+
 def failure(status: int, code: str, message: str, **details: object) -> web.Response:
     """Make the one shape in which an error is told."""
     body = msgspec.json.encode({"error": {"code": code, "message": message, "details": details}})
@@ -67,7 +70,9 @@ def failure(status: int, code: str, message: str, **details: object) -> web.Resp
         headers["WWW-Authenticate"] = "Bearer, Basic"
     if status == 503:
         headers["Retry-After"] = "5"
-    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+    response = web.Response(status=status, body=body, content_type="application/json", headers=headers)
+    response[WHY] = message
+    return response
 
 
 class Role(StrEnum):

@@ -19,7 +19,7 @@ from remediator.errors import MalformedBody, StoreError, TooManyAlerts
 from remediator.model.alert import AlertStatus, Notification
 from remediator.model.time import Timestamp
 from remediator.receive import Limits, decode
-from remediator.web.access import WebhookCredential, failure
+from remediator.web.access import WHY, WebhookCredential, failure
 
 _log = structlog.get_logger("remediator")
 
@@ -59,7 +59,7 @@ class Webhook:
         metrics.INGEST_SECONDS.observe(time.perf_counter() - began)
         _COUNTERS.get(response.status, _FAILED).inc()
         if response.status != 200:
-            _log.warning("notification refused", status=response.status, sender=request.remote, why=response.text)
+            _log.warning("notification refused", status=response.status, sender=request.remote, why=response[WHY])
         return response
 
     async def _answer(self, request: web.Request) -> web.Response:

@@ -58,6 +58,14 @@ async def test_a_malformed_body_is_400_with_the_reason(site: Site) -> None:
     assert "not JSON" in error["message"]
 
 
+async def test_the_log_says_why_a_body_was_refused_in_plain_words(site: Site) -> None:
+    """Not as JSON inside of a line."""
+    with capture_logs() as told:
+        await site.client.post(PATH, data=b"[]")
+    (line,) = [each for each in told if each["event"] == "notification refused"]
+    assert line["why"] == "the body is not a notification of Alertmanager or Grafana: it has no list `alerts`"
+
+
 async def test_a_body_over_the_limit_is_413(site: Site) -> None:
     """Announced or not."""
     assert (await site.client.post(PATH, data=b"x" * 100_001)).status == 413
