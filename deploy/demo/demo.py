@@ -212,7 +212,7 @@ def main(chosen: Sequence[str]) -> int:
         words = "\n".join(f"  {name:24} {each.tells}" for name, each in known.items())
         print(f"`make demo SCENARIO=NAME` plays one of:\n  {'shop':24} a shop falls ill\n{words}")
         print(f"  {'all':24} all but the shop, one after the other")
-        return 2
+        return 0 if chosen == ["list"] else 2
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
     folder = Path(tempfile.mkdtemp(prefix="remediator-demo-"))

@@ -125,6 +125,15 @@ def test_the_demo_heals_its_shop_with_the_real_prometheus_and_alertmanager(tmp_p
     assert demo.left_behind() == []
 
 
+@pytest.mark.parametrize(("asked", "status"), [("list", 0), ("shopp", 2)])
+def test_the_demo_lists_what_it_can_play(tmp_path: Path, asked: str, status: int) -> None:
+    """That is what was asked for, or the name was wrong."""
+    demo = Demo(tmp_path, asked)
+    said = demo.finish()
+    assert "deployment-rollback" in said
+    assert demo.status == status
+
+
 def test_the_demo_plays_the_part_of_what_is_not_installed_and_says_so(tmp_path: Path) -> None:
     """Without Prometheus and Alertmanager sample notifications are posted; the daemon and the healing are as real."""
     demo = Demo(tmp_path, PATH="/nowhere")
