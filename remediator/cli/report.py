@@ -57,7 +57,7 @@ def postmortem(asked: Asked, run: str, out: Path | None) -> int:
             with out.open("x", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            click.echo(f"{out} can't be written: {error.strerror}: nothing was", err=True)
+            click.echo(f"remediator: {out} can't be written ({error.strerror}): name another file with --out", err=True)
             return FAULT
         click.echo(f"{out}: a draft; lines that begin with “?” are for people")
     return 0

@@ -52,9 +52,8 @@ def tell(run: dict[str, Any]) -> None:
 def _tell_about(run: dict[str, Any]) -> None:
     if run["because"]:
         output.line(f"  because {run['because']}")
-    output.line(
-        f"  rule {run['rule']} ({run['rule_hash']}), target {run['target']}, mode {run['mode']}, {run['priority']}"
-    )
+    target = run["target"] or "not known"
+    output.line(f"  rule {run['rule']} ({run['rule_hash']}), target {target}, mode {run['mode']}, {run['priority']}")
     if run["reverts"]:
         output.line(f"  takes back what run {run['reverts']} did")
     elif mark(run):

@@ -220,6 +220,14 @@ async def test_runs_and_show_tell_what_happened(stage: Stage) -> None:
     assert json.loads((await ask("runs", "--state", "failed", "-o", "json")).stdout) == []
 
 
+async def test_a_run_whose_target_could_not_be_rendered_says_so(stage: Stage) -> None:
+    """In words, and not by a word of the program's language."""
+    await ask("run", "mend", "--reason", "no label given")
+    (blocked,) = json.loads((await ask("runs", "-o", "json")).stdout)
+    assert blocked["target"] is None
+    assert "target not known, mode auto" in (await ask("show", blocked["id"])).stdout
+
+
 async def test_all_runs_are_listed_following_pages_unless_limited(stage: Stage) -> None:
     """One document, however many."""
     await stage.notify(*(stage.alert(app=f"a{number}") for number in range(1100)))

@@ -100,7 +100,7 @@ async def test_a_file_is_written_once(stage: Stage) -> None:
     written = Path("draft.md").read_text()
     assert written.startswith("# Post-mortem")
     again = await ask("postmortem", (await stage.runs())[-1]["id"], "--out", "draft.md")
-    assert (again.exit_code, "File exists" in again.stderr) == (1, True)
+    assert (again.exit_code, "(File exists): name another file with --out" in again.stderr) == (1, True)
     assert Path("draft.md").read_text() == written
 
 
