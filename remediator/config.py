@@ -184,7 +184,7 @@ class Config(Form):
     listen: Annotated[str, AfterValidator(_listen)] = Field(
         "127.0.0.1:9095", description="HOST:PORT, IPv6 in brackets."
     )
-    public_url: HttpUrl | None = Field(None, description="How people reach the pages; links are made with it.")
+    public_url: HttpUrl | None = Field(None, description="How people reach the daemon; links to runs are made with it.")
     state: str | None = Field(None, description="The state folder. Default: the store's.")
     store: Annotated[str, AfterValidator(_store)] | None = Field(
         None, description="`sqlite:///PATH` for one daemon, `postgresql://USER@HOST/DATABASE` for several.", repr=False

@@ -67,6 +67,14 @@ class Health:
         return web.Response(body=generate_latest(metrics.REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
+async def _no_page(request: web.Request) -> web.Response:
+    """Answer whoever follows a link to a run: what to type instead of a page that isn't there yet."""
+    run = request.match_info["run"]
+    return failure(
+        404, "no_page", f"there are no pages in a browser yet: `remediator show {run}` tells this run's story"
+    )
+
+
 def make_app(
     engine: Engine,
     webhook: Webhook,
@@ -83,6 +91,7 @@ def make_app(
             web.get("/healthz", health.alive),
             web.get("/readyz", health.ready),
             web.get("/metrics", health.metrics),
+            web.get("/runs/{run:[0-9a-z]{26}}", _no_page),
         ]
     )
     app.add_subapp("/api/v1", api_app(engine, token, access))

@@ -152,6 +152,14 @@ async def test_a_daemon_that_is_stopping_takes_nothing_new(site: Site) -> None:
     assert (await site.client.post(PATH, data=body("a"))).status == 503
 
 
+async def test_a_link_to_a_run_says_what_to_type(site: Site) -> None:
+    """Messages hold such links; there is no page behind them, and nothing of the run is told."""
+    response = await site.client.get("/runs/01m84b1f78wscr08an6hmd35k9")
+    told = (await response.json())["error"]["message"]
+    assert (response.status, "`remediator show 01m84b1f78wscr08an6hmd35k9`" in told) == (404, True)
+    assert (await site.client.get("/runs/nothing")).status == 404
+
+
 async def test_health_readiness_and_metrics_need_no_credential(site: Site) -> None:
     """A probe has none."""
     assert (await site.client.get("/healthz")).status == 200
