@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,10 +23,13 @@ async def resources() -> AsyncIterator[Resources]:
 
 @pytest.fixture
 async def stand(tmp_path: Path, resources: Resources) -> AsyncIterator[Callable[[str], Awaitable[Stand]]]:
-    """Start the stand of an action's group."""
+    """Start the stand of an action's group, in a folder of its own."""
+    numbers = itertools.count()
     async with AsyncExitStack() as stack:
 
         async def start(name: str) -> Stand:
-            return await stand_of(name, stack, tmp_path)
+            folder = tmp_path / str(next(numbers))
+            folder.mkdir()
+            return await stand_of(name, stack, folder)
 
         yield start

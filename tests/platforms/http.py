@@ -111,6 +111,7 @@ async def stand(stack: AsyncExitStack, folder: Path) -> Stand:
         },
         fake=fake,
         reach=names.reach,
+        alone=True,
         reset=fake.reset,
         fine={
             ("http.get", status): "any status is an answer to a GET: `expect` says which is good"

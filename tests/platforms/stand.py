@@ -44,6 +44,7 @@ class Stand:
     fake: Fake | None = None  # HTTP, with faults on demand
     arrived: Callable[[], Any] | None = None  # without a fake: all that has arrived so far, as JSON values
     reach: Callable[[int], Mapping[str, Any]] | None = None  # settings that lead to another port of the loopback
+    alone: bool = False  # it changes something of the whole process: another can't stand beside it
     reset: Callable[[], None] | None = None  # makes everything as it was at the start
     harmless: tuple[str, ...] = ()  # beginnings of `METHOD /path` that only read, though the method is no GET
     offline: frozenset[str] = frozenset()  # actions of the group that ask nobody over a network
