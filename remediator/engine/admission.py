@@ -48,8 +48,7 @@ async def admit(tx: Transaction, story: Story, rule: Rule, around: Surroundings)
     story = story.with_run(plan=plan, plan_hash=hash_plan(plan))
     refusal = guard.decide(case, books, now)
     if refusal is not None:
-        story, effect = refuse(story, rule, refusal, now)
-        return story, effect is not None
+        return await _refuse(tx, story, rule, refusal, around, books.lock_holder)
     story = story.with_run(refused_since=None)  # a refusal that comes after this is another one
     if run.mode is Mode.APPROVE and run.approved_hash != story.run.plan_hash:
         if rule.rungs[rung].leading and not run.reads_ahead:
@@ -114,6 +113,23 @@ async def _joined(tx: Transaction, story: Story, rule: Rule, around: Surrounding
         return story.with_run(target=None).move(State.CANCELLED, around.now, Reason.JOINED, because), False
     because = f"run {other.id} on {target} has to close first"
     return story.with_run(target=None).rest(None, around.now, Reason.BUSY, because), True
+
+
+async def _refuse(
+    tx: Transaction, story: Story, rule: Rule, refusal: guard.Refusal, around: Surroundings, holder: str | None
+) -> tuple[Story, bool]:
+    """Refuse, but where only a revert of this very rule and target is in the way: that is waited for.
+
+    It is a run of theirs that has begun, and whoever comes then is not refused but waits for it to close.
+    """
+    run, now = story.run, around.now
+    other = await tx.run(holder) if refusal.reason is Reason.LOCK and holder is not None else None
+    reverts = Origin.REVERT, run.rule, run.target
+    if other is not None and (other.run.origin, other.run.rule, other.run.target) == reverts:
+        because = f"run {holder}, which takes back what was done to {run.target}, has to close first"
+        return story.rest(None, now, Reason.BUSY, because), True
+    story, effect = refuse(story, rule, refusal, now)
+    return story, effect is not None
 
 
 def _starting_rung(rule: Rule, books: Books, around: Surroundings) -> int:

@@ -154,6 +154,50 @@ async def test_it_waits_for_the_lock(stage: Stage) -> None:
     assert taken_back(stage) == ["scale to 2"]
 
 
+async def test_an_alert_that_comes_while_it_is_at_work_is_taken_up_when_it_has_closed(stage: Stage) -> None:
+    """It is a run of the same rule and target that has begun: nobody is refused by the rule's own taking back."""
+    await stage.rules(rule("resolved: true"))
+    stage.outcomes["test.read"] = [{"n": 2}]
+    await stage.fires(app="web")
+    stage.blocked["test.undo"] = asyncio.Event()
+    await stage.resolves(app="web")
+    await stage.passes(60)
+    await stage.fires(app="web")
+    await stage.passes(60)
+    assert (await stage.states())[2] == ("waiting", "busy")
+    stage.blocked.pop("test.undo").set()
+    await stage.passes(60)
+    assert [says for name, says in stage.calls if name != "test.read"] == ["scale to 4", "scale to 2", "scale to 4"]
+
+
+async def test_what_fires_again_in_a_pause_is_taken_up_after_the_revert_that_it_held(stage: Stage) -> None:
+    """Both are due when the pause ends, and the older goes first."""
+    await stage.rules(rule("resolved: true"))
+    stage.outcomes["test.read"] = [{"n": 2}]
+    await stage.fires(app="web")
+    await controls.pause(stage.engine, "ann", "wait", rule=None, target=None, span=None)
+    await stage.resolves(app="web")
+    await stage.passes(60)
+    await stage.fires(app="web")
+    await stage.passes(60)
+    await controls.resume(stage.engine, "ann", "go on", rule=None, target=None)
+    await stage.passes(60)
+    assert [says for name, says in stage.calls if name != "test.read"] == ["scale to 4", "scale to 2", "scale to 4"]
+
+
+async def test_a_revert_of_another_rule_holds_its_lock_like_any_run(stage: Stage) -> None:
+    """One open run is a promise of a rule and target; a lock holds over all rules."""
+    other = rule("resolved: true").replace("name: widen", "name: narrow").replace('"Down"', '"Slow"')
+    await stage.rules(rule("resolved: true") + other.replace("rules:\n", "").lstrip("\n"))
+    stage.outcomes["test.read"] = [{"n": 2}]
+    await stage.fires(app="web")
+    stage.blocked["test.undo"] = asyncio.Event()
+    await stage.resolves(app="web")
+    await stage.passes(60)
+    await stage.fires("Slow", app="web")
+    assert (await stage.states())[2] == ("blocked", "lock")
+
+
 async def test_p2_a_revert_that_was_interrupted_is_unknown(stage: Stage) -> None:
     """It is a write like any other."""
     await stage.rules(rule("after: 10m"))
