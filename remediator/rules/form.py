@@ -19,6 +19,7 @@ from remediator.forms.guards import BlastRadiusForm, BreakerForm, Count, Filled,
 
 PRIORITIES = ("P0", "P1", "P2", "P3")
 
+_DEEP = 10  # keys within keys that a rule has at most
 _NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"
 _ID = "^[A-Za-z_][A-Za-z0-9_]*$"
 _DATE = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
@@ -267,13 +268,18 @@ def read_form(written: dict[str, Any]) -> tuple[RuleForm | None, list[Fault]]:
     for fault in faults:
         if fault.severity == "error":
             _leave_out(remaining, fault.path)
-    for _ in range(2):  # what was left out may have been required
+    for _ in range(_DEEP):  # what was left out may have been required: then what it stood in goes too, and no more
         try:
             return RuleForm.model_validate({"name": "x", "summary": "x", "target": "x", **remaining}), faults
         except ValidationError as error:
-            for key in {fault.path[0] for fault in faults_of(error, RuleForm, remaining) if fault.path}:
-                remaining.pop(str(key), None)
+            for fault in faults_of(error, RuleForm, remaining):
+                _leave_out(remaining, _around(fault.path) if fault.code == "missing-key" else fault.path)
     return None, faults
+
+
+def _around(path: Path) -> Path:
+    """Give the key that what is missing at a path was to stand under: in a list, that of the list."""
+    return next((path[:length] for length in range(len(path) - 1, 0, -1) if isinstance(path[length - 1], str)), ())
 
 
 def _leave_out(value: Any, path: Path) -> None:

@@ -578,6 +578,21 @@ def test_several_faults_of_several_files_come_in_one_go(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "steps: [{uses: fly.lgs}, {uses: fly.logs, with: {app: x}, retry: {attempts: 0}}]",
+        "steps: [{uses: fly.lgs}, {uses: fly.logs, with: {app: x}, retry: {}}]",
+        "steps: [{uses: fly.lgs}, {uses: fly.logs, with: {app: x}, retry: {attemps: 2}}]",
+    ],
+)
+def test_a_fault_inside_one_step_does_not_hide_those_of_the_others(tmp_path: Path, lines: str) -> None:
+    """What is required inside a part that has a fault is left out with that part, and not the whole list."""
+    loaded = load(tmp_path, plain(lines, steps=""))
+    assert ("steps[0].uses", "unknown-action") in {(found.key, found.code) for found in loaded.problems}
+    assert any((found.key or "").startswith("steps[1].retry") for found in loaded.problems)
+
+
 def test_a_rule_with_a_fault_does_not_keep_the_others_from_loading(tmp_path: Path) -> None:
     """Whether they are put in force is for the daemon to say, which then keeps the last good set."""
     loaded = load(tmp_path, plain("colour: red"), plain(name="good"))
