@@ -35,6 +35,8 @@ def doubts(checks: Sequence[Step], resolved: bool | None) -> str:
     """Say what does not hold, for people."""
     words = ["its alerts have not resolved"] if resolved is False else []
     words += [f"{check.id or check.uses}: {check.error}" for check in checks if check.state is StepState.FAILED]
+    if not checks and resolved is None:
+        return "there is nothing to look at: no alert began the run, so none can have resolved"
     return "; ".join(words) or "it has not held for long enough"
 
 

@@ -196,6 +196,14 @@ async def test_run_exits_by_what_became_of_it(stage: Stage, monkeypatch: pytest.
     assert (waits.exit_code, ": waiting: " in waits.stdout) == (0, True)
 
 
+async def test_show_says_that_a_target_is_not_known(stage: Stage) -> None:
+    """As of a run whose target could not be named."""
+    stage.outcomes["test.probe"] = [{"n": 1}]
+    await stage.rules(ACTS)
+    blocked = json.loads((await ask("run", "mend", "--reason", "x", "-o", "json")).stdout)
+    assert ", target not known, mode auto" in (await ask("show", blocked["id"])).stdout
+
+
 async def test_drill_follows_to_the_end_and_tells_the_story(stage: Stage) -> None:
     """With `vars.drill` over `vars`."""
     stage.outcomes["test.probe"] = [{"n": 1}]

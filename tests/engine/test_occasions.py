@@ -189,6 +189,16 @@ async def test_a_label_that_was_not_given_blocks_a_run_by_hand(stage: Stage) -> 
     assert await stage.states() == [("blocked", "template_error")]
 
 
+async def test_a_run_by_hand_that_has_only_its_alerts_to_look_at_says_that_there_are_none(stage: Stage) -> None:
+    """It proves nothing, and what would have been missing is told."""
+    await stage.rules(HAND + "    verify: {within: 1m, resolved: true}\n")
+    await controls.by_hand(stage.engine, "mend", Occasion(Origin.HAND, {"app": "web"}, "ann", "looks ill"))
+    await stage.passes(61)
+    run = await stage.run()
+    assert (run["state"], run["reason"]) == ("failed", "inconclusive")
+    assert "no alert began the run, so none can have resolved" in run["because"]
+
+
 async def test_a_drill_has_its_own_vars_and_books(stage: Stage) -> None:
     """It uses up nothing of the live books, and doesn't see them."""
     await stage.rules(HAND)
