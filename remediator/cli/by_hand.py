@@ -22,6 +22,9 @@ def _pairs(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Map
     for name, equals, _value in pairs:
         if not name or not equals:
             raise click.BadParameter("write it as NAME=VALUE")
+    names = [name for name, _equals, _value in pairs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise click.BadParameter(f"{twice} is given twice, and a label has one value")
     return {name: value for name, _equals, value in pairs}
 
 

@@ -201,6 +201,12 @@ def test_wrong_usage_and_wrong_configuration_are_exit_2() -> None:
         assert (result.exit_code, result.stdout) == (2, ""), command
 
 
+def test_a_label_that_is_given_twice_is_refused() -> None:
+    """The one before would be dropped in silence, and the run would be another."""
+    result = run("run", "mend", "--label", "app=web", "--label", "app=api", "--reason", "x")
+    assert (result.exit_code, "app is given twice" in result.stderr) == (2, True)
+
+
 # -- with a daemon --
 
 
