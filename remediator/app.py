@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -124,9 +125,7 @@ class Daemon:
         try:
             await web.TCPSite(runner, config.address.host or None, config.address.port).start()
         except OSError as error:
-            raise ConfigurationError(
-                f"can't listen on {config.listen}: {error.strerror}: is another daemon running?"
-            ) from error
+            raise ConfigurationError(f"can't listen on {config.listen}: {_why_not(error)}") from error
         self._signals()
         self.store.when_stirred(self.engine.stirred)
         self.housekeeping.every(5, self._renew_credential)
@@ -335,6 +334,13 @@ def _credential(loaded: LoadedConfig, secrets: Secrets) -> WebhookCredential:
         raise ConfigurationError("the webhook's credential is empty: anyone could post; write it where `secrets` says")
     basic = None if section.basic is None or password is None else (section.basic.user, password)
     return WebhookCredential(token=token, basic=basic)
+
+
+def _why_not(error: OSError) -> str:
+    """Say why an address can't be had, without what asyncio puts around it."""
+    if error.errno == errno.EADDRINUSE:
+        return "the port is in use: is another daemon running? Stop it, or give this one another port by `listen`"
+    return str(error.strerror).rsplit(": ", 1)[-1]
 
 
 def _is_rule(changed: Path) -> bool:

@@ -263,7 +263,17 @@ def test_a_port_in_use_is_named(daemon: Gated, tmp_path: Path) -> None:
     """The message says which address can't be had."""
     (tmp_path / "second").mkdir()
     second = Daemon(tmp_path / "second", {"rules": [], "listen": daemon.url.removeprefix("http://")})
-    assert f"can't listen on {daemon.url.removeprefix('http://')}" in refuses(second)
+    address = daemon.url.removeprefix("http://")
+    assert f"can't listen on {address}: the port is in use: is another daemon running?" in refuses(second)
+
+
+def test_an_address_that_is_not_this_machines_is_named(tmp_path: Path) -> None:
+    """With the system's reason, and no guess at another daemon."""
+    (tmp_path / "token").write_text("0123456789")
+    secret = {"secrets": {"T": {"file": "token"}}, "webhook": {"token": {"secret": "T"}}}
+    said = refuses(Daemon(tmp_path, {"rules": [], "listen": "192.0.2.1:1", **secret}))
+    assert "can't listen on 192.0.2.1:1: cannot assign requested address" in said
+    assert "another daemon" not in said
 
 
 @pytest.mark.fault("unknown key, duplicate key")
