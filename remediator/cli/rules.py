@@ -18,6 +18,7 @@ from remediator.cli.client import Refused, Unreachable
 from remediator.cli.command import FAULT, USAGE, Asked, command
 from remediator.errors import ConfigurationError, InvalidRules, MalformedBody, Problem
 from remediator.model.time import Timestamp, parse_rfc3339
+from remediator.rules.matchers import labels_text
 
 
 @command("check")
@@ -129,8 +130,7 @@ def _tell(document: dict[str, Any]) -> None:
     for refused in document["refused"]:
         output.line(f"alert {refused['position']} is refused: {refused['why']}")
     for alert in document["alerts"]:
-        labels = ", ".join(f'{name}="{value}"' for name, value in sorted(alert["labels"].items()))
-        output.line(f"{alert['status']} {{{labels}}}")
+        output.line(f"{alert['status']} {labels_text(alert['labels'])}")
         for rule in sorted(alert["rules"], key=lambda each: not each["matches"]):
             _tell_rule(rule)
 

@@ -10,6 +10,7 @@ import click
 from remediator.cli import output
 from remediator.model.time import format_duration
 from remediator.review.sentences import sentence, whom
+from remediator.rules.matchers import labels_text
 
 _LINES = 10  # of a program's output, from its end
 _WIDTH = 200  # of a result in one line
@@ -32,8 +33,7 @@ def tell(run: dict[str, Any]) -> None:
     if run["alerts"]:
         click.echo("Alerts:")
     for alert in run["alerts"]:
-        labels = ", ".join(f'{name}="{value}"' for name, value in sorted(alert["labels"].items()))
-        output.line(f"  {alert['status']}  {{{labels}}}  since {alert['starts_at']}")
+        output.line(f"  {alert['status']}  {labels_text(alert['labels'])}  since {alert['starts_at']}")
     if run["approval"]:
         _tell_approval(run["approval"])
     if run["plan"]:

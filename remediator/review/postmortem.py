@@ -14,6 +14,7 @@ from remediator.actions.protocol import Effect
 from remediator.model.time import Seconds, format_duration
 from remediator.review.sentences import sentence
 from remediator.review.wording import markdown
+from remediator.rules.matchers import labels_text
 
 Document = Mapping[str, Any]  # a run, a step or an event, as the API gives it
 EffectOf = Callable[[str], str | None]  # of an action, by its name; None where it is not known here
@@ -71,8 +72,7 @@ def _summary(run: Document) -> list[str]:
 
 
 def _labels(labels: Mapping[str, str]) -> str:
-    text = ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items()))
-    return visible(f"{{{text}}}").replace("`", "'").replace("|", "¦")
+    return visible(labels_text(labels)).replace("`", "'").replace("|", "¦")
 
 
 def _after(at: str | None, began: str | None) -> str | None:

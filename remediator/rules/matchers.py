@@ -119,8 +119,17 @@ class Matcher:
 
     def __str__(self) -> str:
         """Give the text that Alertmanager reads as this matcher, with either parser that can."""
-        name = f'"{_escape(self.name)}"' if not self.name or _RESERVED.search(self.name) else self.name
-        return f'{name}{self.operator}"{_escape(self.value)}"'
+        return f'{_written(self.name)}{self.operator}"{_escape(self.value)}"'
+
+
+def labels_text(labels: Mapping[str, str]) -> str:
+    """Write labels as the matchers that hold of just these: no value can pass for several labels."""
+    each = (f'{_written(name)}="{_escape(value)}"' for name, value in sorted(labels.items()))
+    return "{" + ", ".join(each) + "}"
+
+
+def _written(name: str) -> str:
+    return f'"{_escape(name)}"' if not name or _RESERVED.search(name) else name
 
 
 def _escape(text: str) -> str:

@@ -251,6 +251,15 @@ async def test_nothing_that_a_label_holds_steers_the_terminal(stage: Stage) -> N
     assert "boo" in story
 
 
+async def test_p10_a_value_can_not_pass_for_another_label(stage: Stage) -> None:
+    """Who approves reads the labels: a quote in a value is shown as one (P10)."""
+    await stage.notify(stage.alert(app="web", path='C:\\x", env="staging'))
+    (listed,) = json.loads((await ask("runs", "-o", "json")).stdout)
+    written = r'app="web", path="C:\\x\", env=\"staging"'
+    assert written in (await ask("show", listed["id"])).stdout
+    assert written in (await ask("postmortem", listed["id"])).stdout
+
+
 async def test_pause_resume_and_their_exit_statuses(stage: Stage) -> None:
     """Resuming what isn't paused is exit 1."""
     assert (await ask("pause", "--reason", "deploy", "--for", "2h")).stdout.startswith("Paused everything until 20")
