@@ -432,3 +432,9 @@ def test_the_guards_are_asked_in_one_order_and_the_first_refusal_counts() -> Non
     assert guard.decide(everything, books, NOW) == refusals[0]
     assert guard.decide(case(rule(writes=True)), Books(lock_holder="r9"), NOW) is not None
     assert guard.decide(case(), NOTHING, NOW) is None
+    of_the_world = [each(everything, books, NOW) for each in guard.OF_THE_WORLD]
+    assert of_the_world == refusals[2:5]
+    used_up = case(rule(writes=True, cooldown=600, limits=(Limit(1, 60),)))
+    taken = Books(last=Ending(NOW, good=False), full_since=(NOW,), lock_holder="r9")
+    assert guard.decide(used_up, taken, NOW, guard.OF_THE_WORLD) is None
+    assert guard.decide(everything, books, NOW, guard.OF_THE_WORLD) == refusals[2]

@@ -109,13 +109,8 @@ async def wake_others(tx: Transaction, before: Run, after: Run, effect: Effect, 
 
 def take_back(before: Story, after: Story, call: Call, now: Timestamp) -> Story:
     """Take back a step that was kept as started and was not called, since the store's answer to that was lost."""
-    lost = msgspec.structs.replace(
-        call.step,
-        state=StepState.FAILED,
-        unsent=True,
-        ended_at=now,
-        error="the store's answer was lost: it was not called",
-    )
+    error = "the store's answer was lost: it was not called"
+    lost = msgspec.structs.replace(call.step, state=StepState.FAILED, error=error)
     story = after.saved().record(lost, now)
     former = tuple(step for step in before.steps if step.key == lost.key)
     steps = (*(step for step in story.steps if step.key != lost.key), *former)

@@ -201,6 +201,14 @@ def test_a_ladder_that_may_not_go_on_has_failed(laid_on_it: tuple[Control, ...])
     assert failed.run.because == f"rung 2: {'rejected by ann: because' if laid_on_it else 'not approved within 15m'}"
 
 
+def test_a_run_that_a_pause_has_held_and_nobody_lets_go_on_has_not_failed() -> None:
+    """It was admitted, and has done nothing yet."""
+    held = asking(admitted_at=NOW - 600, rung=0, phase=Phase.FACTS)
+    assert ended(after(held, laid(ControlKind.REJECT))) == (
+        State.CANCELLED, Reason.REJECTED, "rejected by ann: because",
+    )  # fmt: skip
+
+
 # -- what ends or holds it meanwhile --
 
 
@@ -245,3 +253,21 @@ def test_a_pause_holds_even_what_was_approved() -> None:
     held, effect = after(asking(), pause, laid(ControlKind.APPROVE))
     assert isinstance(effect, Rest)
     assert (held.run.state, held.run.reason) == (State.AWAITING_APPROVAL, Reason.PAUSED)
+
+
+@pytest.mark.parametrize(
+    ("approvers", "quorum", "words"),
+    [
+        ((), 1, "whoever may operate the daemon may approve"),
+        (("ann",), 1, "ann may approve"),
+        (("ann", "bob"), 1, "1 of ann, bob may approve"),
+        (("ann", "bob"), 2, "2 of ann, bob may approve"),
+    ],
+)
+def test_the_question_says_who_may_answer_and_how_many_have_to(
+    approvers: tuple[str, ...], quorum: int, words: str
+) -> None:
+    """One of several is told from all of them."""
+    asked = ask(story(1, rung=1, plan_hash="p1"), rule(approvers=approvers, quorum=quorum), ASKED)
+    assert asked.run.because is not None
+    assert asked.run.because.startswith(f"{words} till ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from samples import NOW, admitted, episode, put, run, story
 from stage import Stage
 
 from remediator.engine.moves import Ended, Rest
-from remediator.engine.settle import Settled, follow, keep, needs_alerts, settle, surroundings
+from remediator.engine.settle import Settled, follow, keep, needs_alerts, settle, surroundings, take_back
 from remediator.errors import StaleLease
 from remediator.execute import Call
 from remediator.model.books import Question
@@ -504,3 +505,23 @@ async def test_a_revert_and_a_notice_are_due_at_once_for_whoever_looks(store: St
     await put(store, failed.story)
     assert await store.transact(script) is True
     assert await store.transact(script) is False, "its breaker is open already"
+
+
+async def test_a_step_that_was_kept_as_begun_and_never_called_is_taken_back(store: Store, folder: Path) -> None:
+    """The run is what it was before; that the step had begun, and was not called, stays in the history."""
+    read = Step(Phase.STEPS, 0, 0, 1, "test.read", None, StepState.SUCCEEDED)
+    tried = Step(Phase.STEPS, 1, 0, 1, "test.write", None, StepState.FAILED, error="no", ended_at=NOW)
+    before = replace(story(1, state=State.RUNNING, admitted_at=NOW), steps=(read, tried))
+    await put(store, story(1))
+    done = await settled(store, story(1), rule(folder))
+    assert isinstance(done.effect, Call)
+    call = dataclasses.replace(done.effect, step=replace(done.effect.step, position=1, attempt=2))
+    kept = before.with_run(wrote=True, started_at=NOW + 1, fence=7).record(call.step, NOW + 1)
+    back = take_back(before, kept, call, NOW + 2)
+    assert set(back.steps) == {read, tried}
+    assert back.touched == {call.step.key}
+    assert (back.run.wrote, back.run.started_at, back.run.fence) == (False, None, 7)
+    (told,) = back.events
+    assert (told.kind, told.at) == (EventKind.STEP_ENDED, NOW + 2)
+    assert (told.data["attempt"], told.data["state"]) == (2, StepState.FAILED)
+    assert told.data["error"] == "the store's answer was lost: it was not called"
