@@ -34,7 +34,7 @@ _LABELS = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     callback=_pairs,
-    help="As an alert's would be; repeatable.",
+    help="As an alert's would be, and such as the rule's matchers want; repeatable.",
 )
 
 

@@ -40,9 +40,15 @@ class Occasion(msgspec.Struct, frozen=True):
 async def propose(tx: Transaction, rule: Rule, occasion: Occasion, standing: Standing, now: Timestamp) -> Story:
     """Propose a run without an alert; it goes through the same guards.
 
-    Raises NotProposed where the mode is `off`, or an open run is on the same target already.
+    Raises NotProposed where a label that was given breaks a matcher that names it, the mode is `off`, or an open run is on
+    the same target already.
     """
     drill, given = occasion.drill, {name: value for name, value in occasion.given.items() if value}
+    # What a value may mean is for the rule's matchers to say: a person may do no more by it than an alert.
+    broken = next((each for each in rule.match if each.name in given and not each.matches(given)), None)
+    if broken is not None:
+        words = f"{rule.name} is not for {broken.name}={given[broken.name]!r}: its `match` has {broken}"
+        raise NotProposed(words)
     controls = await tx.controls(now)
     mode = standing.mode_in_force(rule, 0, None, controls, now)
     if mode is Mode.OFF:

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from remediator.config import LoadedConfig
-from remediator.errors import StoreLocked
+from remediator.errors import StoreForeign, StoreLocked
 from remediator.model.time import Timestamp
 from remediator.store.chain import ChainReport, Head
 from remediator.store.protocol import Store
@@ -70,9 +70,13 @@ class Seat:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Take the seat. Raises StoreLocked when another daemon has it."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(folder / "daemon", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take the seat. Raises StoreLocked when another daemon has it, StoreForeign when the folder can't be used."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(folder / "daemon", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            words = f"the folder {folder} can't keep the daemon's state ({error.filename}: {error.strerror})"
+            raise StoreForeign(f"{words}: mend it, or name another one as `state`") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -189,6 +189,18 @@ async def test_a_label_that_was_not_given_blocks_a_run_by_hand(stage: Stage) -> 
     assert await stage.states() == [("blocked", "template_error")]
 
 
+async def test_p10_a_label_that_was_given_has_to_be_what_the_rule_is_for(stage: Stage) -> None:
+    """A person may do no more by a value than an alert; what was not given is for the templates to miss."""
+    await stage.rules(HAND.replace('alertname="Down"', 'alertname="Down", app=~"[a-z]+"'))
+    for given in ({"app": "../x"}, {"app": "web", "alertname": "Up"}):
+        with pytest.raises(NotProposed, match=r"mend is not for (app='../x'|alertname='Up'): its `match` has "):
+            await controls.by_hand(stage.engine, "mend", Occasion(Origin.HAND, given, "ann", "x"))
+    fits = {"app": "web", "alertname": "Down", "zone": "a"}
+    await controls.by_hand(stage.engine, "mend", Occasion(Origin.HAND, fits, "ann", "x"))
+    await stage.settle()
+    assert await stage.states() == [("succeeded", None)]
+
+
 async def test_a_run_by_hand_that_has_only_its_alerts_to_look_at_says_that_there_are_none(stage: Stage) -> None:
     """It proves nothing, and what would have been missing is told."""
     await stage.rules(HAND + "    verify: {within: 1m, resolved: true}\n")

@@ -11,6 +11,7 @@ import pytest
 from samples import episode, event
 
 from remediator.errors import StoreError, StoreForeign, StoreLocked
+from remediator.store.opening import Seat
 from remediator.store.protocol import Transaction
 from remediator.store.sqlite import audit, open_store
 
@@ -57,6 +58,31 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path) -> None:
         with pytest.raises(StoreForeign):
             open_store(file)
         assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("folder", "is a folder: name a file in it"),
+        ("text/s.db", r"text: File exists\): mend its folder, or name another file"),
+        ("folder/s.db", r"s.db.lock: Is a directory\): mend its folder, or name another file"),
+    ],
+)
+def test_a_place_that_can_hold_no_store_is_refused_in_words(tmp_path: Path, place: str, why: str) -> None:
+    """And nothing is left there."""
+    (tmp_path / "folder" / "s.db.lock").mkdir(parents=True)
+    (tmp_path / "text").write_text("a text")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StoreForeign, match=why):
+        open_store(tmp_path / place)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_state_folder_that_can_not_be_used_is_refused_in_words(tmp_path: Path) -> None:
+    """As the store's own file is."""
+    (tmp_path / "text").write_text("a text")
+    with pytest.raises(StoreForeign, match=r"text: File exists\): mend it, or name another one as `state`"):
+        Seat(tmp_path / "text")
 
 
 @pytest.mark.fault("versions N and N+1", store="sqlite")

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from remediator.errors import RemediatorError, StoreForeign, StoreLocked
+from remediator.errors import StoreForeign, StoreLocked
 from remediator.store.migrations import migrations
 from remediator.store.sqlite.store import SqliteStore, connect
 
@@ -20,21 +20,25 @@ def open_store(path: Path, *, migrate: bool = True) -> SqliteStore:
     Raises StoreLocked when another daemon has it, StoreForeign when the file is not ours, is damaged or has another
     version's schema. A file that can't be used is never touched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _take_lock(path)
+    if path.is_dir():
+        raise StoreForeign(f"{path} is a folder: name a file in it as `store`")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _take_lock(path)
+    except OSError as error:
+        words = f"{path} can't be opened as a store ({error.filename}: {error.strerror})"
+        raise StoreForeign(f"{words}: mend its folder, or name another file as `store`") from error
     try:
         connection = connect(path.absolute().as_uri())
         try:
             _prepare(path, connection, migrate=migrate)
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise StoreForeign(
-                f"{path} can't be opened as a store ({error}): restore it or name another file"
-            ) from error
-        except RemediatorError:
+        except BaseException:
             connection.close()
             raise
         return SqliteStore(path, connection, lock)
+    except sqlite3.DatabaseError as error:
+        os.close(lock)
+        raise StoreForeign(f"{path} can't be opened as a store ({error}): restore it or name another file") from error
     except BaseException:
         os.close(lock)
         raise
