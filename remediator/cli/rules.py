@@ -32,6 +32,7 @@ def check(asked: Asked, strict: bool, paths: tuple[Path, ...]) -> int:
     from remediator.review import check as review
     from remediator.review.findings import View
     from remediator.review.source import read_source
+    from remediator.rules.configured import standing_problems
     from remediator.rules.windows import Window
 
     try:
@@ -41,7 +42,8 @@ def check(asked: Asked, strict: bool, paths: tuple[Path, ...]) -> int:
             raise
         return _report(asked, error.problems, "")
     sections = settings(loaded) if loaded.named else None
-    found = read_rules(loaded, load_catalog(), paths)
+    catalog = load_catalog()
+    found = read_rules(loaded, catalog, paths)
     windows = {name: Window.of(intervals) for name, intervals in loaded.config.windows.items()}
     view = View(time.time(), sections, windows)
     checked = review.check(found, view, read_source)
@@ -50,7 +52,7 @@ def check(asked: Asked, strict: bool, paths: tuple[Path, ...]) -> int:
         mode = loaded.config.mode
         modes = [] if isinstance(mode, str) else [(entry.during, entry.mode) for entry in mode]
         ours = review.check_configuration(modes, view, read_source(str(loaded.path)))
-    problems = (*ours.problems, *checked.problems)
+    problems = (*standing_problems(loaded, catalog), *ours.problems, *checked.problems)
     problems = review.strict(problems) if strict else problems
     assumed = "" if loaded.named else "; no configuration: what depends on one is assumed to be met"
     left = f"; left out, as their platforms aren't configured: {', '.join(found.left_out)}" if found.left_out else ""

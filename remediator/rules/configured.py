@@ -8,12 +8,12 @@ from typing import Any
 
 from remediator.actions.catalog import Catalog
 from remediator.config import STALE_AFTER, LoadedConfig, settings
-from remediator.document import dotted
-from remediator.errors import ConfigurationError
+from remediator.document import Fault, Path, dotted, read_document
+from remediator.errors import ConfigurationError, Problem
 from remediator.forms.guards import BlastRadiusForm
 from remediator.forms.notices import SecondChannel
 from remediator.model.books import Allowance
-from remediator.rules.compile import breaker, check_rule
+from remediator.rules.compile import blast_radius, breaker, check_rule
 from remediator.rules.cron import Schedule
 from remediator.rules.parameters import ParameterTemplates
 from remediator.rules.rule import BlastRadius, Retry, Rule, StepRule
@@ -27,6 +27,7 @@ def standing_of(loaded: LoadedConfig, catalog: Catalog) -> Standing:
 
     Raises ConfigurationError for what only the catalog and the templates can tell to be wrong in it.
     """
+    _refuse_faults(loaded, catalog)
     config, guard = loaded.config, loaded.config.guard
     asked = config.alertmanager
     notices = config.notices
@@ -52,8 +53,65 @@ def standing_of(loaded: LoadedConfig, catalog: Catalog) -> Standing:
     )
 
 
+def standing_faults(loaded: LoadedConfig, catalog: Catalog) -> list[Fault]:
+    """Give what only the catalog and the templates can tell to be wrong in a configuration: all of it, with its place."""
+    config, faults = loaded.config, []
+    radius, notices, report = config.guard.blast_radius, config.notices, config.report
+    if radius != "off" and radius.of is not None:
+        try:
+            Expression(radius.of)
+        except TemplateError as error:
+            faults.append(Fault(("guard", "blast_radius", "of"), "bad-template", str(error)))
+    if notices is not None:
+        faults += _check_steps("notices", notices.to, loaded, catalog)[1]
+    if notices is not None and notices.second is not None:
+        faults += _check_steps("second-notices", notices.second.to, loaded, catalog)[1]
+    if report is not None and report.to is not None:
+        faults += _check_steps("report", report.to, loaded, catalog)[1]
+    if report is not None and report.to is None and notices is None:
+        message = "`report` has nobody to tell: give it `to`, or give `notices`"
+        faults.append(Fault(("report",), "missing-key", message))
+    if report is not None:
+        try:
+            if Schedule.of(report.schedule, report.timezone).next_after(0.0) is None:
+                raise ValueError(f"`{report.schedule}` never comes")
+        except ValueError as error:
+            faults.append(Fault(("report", "schedule"), "bad-value", str(error)))
+    return faults
+
+
+def standing_problems(loaded: LoadedConfig, catalog: Catalog) -> tuple[Problem, ...]:
+    """Give the same as problems of the configuration's file."""
+    faults = standing_faults(loaded, catalog)
+    if not faults or loaded.path is None:
+        return ()
+    document = read_document(loaded.path, str(loaded.path))
+    return tuple(sorted(map(document.problem, faults), key=lambda each: (each.line, each.column)))
+
+
+def _refuse_faults(loaded: LoadedConfig, catalog: Catalog) -> None:
+    faults = standing_faults(loaded, catalog)
+    if not faults:
+        return
+    problems = standing_problems(loaded, catalog)
+    told = [str(each) for each in problems] or [f"{dotted(each.path)}: {each.message}" for each in faults]
+    raise ConfigurationError("\n".join([f"{loaded.path or 'the configuration'} can't be used:", *told]), problems)
+
+
 def notice_rule(name: str, steps: Sequence[Mapping[str, Any]], loaded: LoadedConfig, catalog: Catalog) -> Rule:
-    """Make the rule by which a notice is told: its runs are kept, claimed and recorded like any others."""
+    """Make the rule by which a notice is told: its runs are kept, claimed and recorded like any others.
+
+    Raises ConfigurationError where its steps can't be used.
+    """
+    rule, faults = _check_steps(name, steps, loaded, catalog)
+    if rule is None or faults:
+        raise ConfigurationError("; ".join(f"{dotted(fault.path)}: {fault.message}" for fault in faults))
+    return rule
+
+
+def _check_steps(
+    name: str, steps: Sequence[Mapping[str, Any]], loaded: LoadedConfig, catalog: Catalog
+) -> tuple[Rule | None, list[Fault]]:
     definition = {
         "name": name,
         "summary": "What the daemon has to say for itself.",
@@ -62,15 +120,13 @@ def notice_rule(name: str, steps: Sequence[Mapping[str, Any]], loaded: LoadedCon
         "steps": list(steps),
         "vars": loaded.config.vars,
     }
-    rule, faults = check_rule(definition, catalog, settings(loaded) if loaded.named else None)
-    wrong = [fault for fault in faults if fault.severity == "error"]
-    key = "notices.second" if name == "second-notices" else name
-    if rule is not None and rule.writes:
-        raise ConfigurationError(f"`{key}.to` has a step that writes: steps of notices read or notify")
-    if rule is None:
-        told = "; ".join(f"{key}.to{dotted(fault.path[1:])}: {fault.message}" for fault in wrong)
-        raise ConfigurationError(f"{loaded.path or 'the configuration'} can't be used: {told}")
-    return rule
+    rule, found = check_rule(definition, catalog, settings(loaded) if loaded.named else None)
+    key: Path = ("notices", "second", "to") if name == "second-notices" else (name, "to")
+    wrong = [each for each in found if each.severity == "error"]
+    faults = [replace(each, path=(*key, *each.path[1:])) for each in wrong if each.path[:1] == ("steps",)]
+    if len(faults) < len(wrong):  # `match: all`, which is not theirs to read about
+        faults.append(Fault(key, "wrong-effect", "there is a step that writes: steps of notices read or notify"))
+    return rule, faults
 
 
 def _second_rule(second: SecondChannel, loaded: LoadedConfig, catalog: Catalog) -> Rule:
@@ -78,35 +134,21 @@ def _second_rule(second: SecondChannel, loaded: LoadedConfig, catalog: Catalog) 
 
 
 def _report_rule(loaded: LoadedConfig, catalog: Catalog) -> Rule | None:
-    report = loaded.config.report
+    report, notices = loaded.config.report, loaded.config.notices
     if report is None:
         return None
     if report.to is not None:
         return notice_rule("report", report.to, loaded, catalog)
-    if loaded.config.notices is None:
-        raise ConfigurationError("`report` has nobody to tell: give it `to`, or give `notices`")
-    return notice_rule("notices", loaded.config.notices.to, loaded, catalog)
+    return None if notices is None else notice_rule("notices", notices.to, loaded, catalog)
 
 
 def _report_at(loaded: LoadedConfig) -> Schedule | None:
     report = loaded.config.report
-    if report is None:
-        return None
-    try:
-        schedule = Schedule.of(report.schedule, report.timezone)
-    except ValueError as error:
-        raise ConfigurationError(f"report.schedule: {error}") from None
-    if schedule.next_after(0.0) is None:
-        raise ConfigurationError(f"report.schedule: `{report.schedule}` never comes")
-    return schedule
+    return None if report is None else Schedule.of(report.schedule, report.timezone)
 
 
-def _blast_radius(form: BlastRadiusForm) -> BlastRadius:
-    try:
-        of = None if form.of is None else Expression(form.of)
-    except TemplateError as error:
-        raise ConfigurationError(f"guard.blast_radius.of: {error}") from None
-    return BlastRadius(form.per, form.targets, form.fraction, of)
+def _blast_radius(form: BlastRadiusForm) -> BlastRadius | None:
+    return blast_radius(form, None if form.of is None else Expression(form.of))
 
 
 def _asks_alertmanager(catalog: Catalog) -> StepRule:

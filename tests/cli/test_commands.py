@@ -93,6 +93,41 @@ def test_check_looks_at_the_configuration_too() -> None:
     assert (result.exit_code, "remediator.yml:1:1" in result.stdout, "rules" in result.stdout) == (1, True, True)
 
 
+def test_check_tells_all_for_which_the_daemon_would_not_start() -> None:
+    """What the catalog and the templates find in the configuration, each with its place."""
+    write("rules.yml", GOOD)
+    write(
+        "remediator.yml",
+        """\
+rules: [rules.yml]
+exec: {allow: ['/bin/*']}
+notices:
+  to: [{uses: log, with: {text: x}}]
+  second: {to: [{uses: exec.run, with: {argv: [/bin/true]}}]}
+report: {schedule: '0 8 30 2 *', to: [{uses: lgo}]}
+guard: {blast_radius: {fraction: 0.5, of: 'alerts |', per: 1h}}
+""",
+    )
+    document = json.loads(run("check", "-o", "json").stdout)
+    assert [(each["line"], each["key"], each["code"]) for each in document["problems"]] == [
+        (4, "notices.to[0].with.message", "bad-parameter"),
+        (4, "notices.to[0].with.text", "bad-parameter"),
+        (5, "notices.second.to", "wrong-effect"),
+        (6, "report.schedule", "bad-value"),
+        (6, "report.to[0].uses", "unknown-action"),
+        (7, "guard.blast_radius.of", "bad-template"),
+    ]  # fmt: skip
+    serving = run("serve")
+    assert (serving.exit_code, "remediator.yml:7:43: error: guard.blast_radius.of" in serving.stderr) == (2, True)
+
+
+def test_check_says_that_a_report_has_nobody_to_tell() -> None:
+    """Neither by itself nor by `notices`."""
+    write("rules.yml", GOOD)
+    write("remediator.yml", "rules: [rules.yml]\nexec: {allow: ['/bin/*']}\nreport: {schedule: '@daily'}\n")
+    assert (run("check").exit_code, "remediator.yml:3:9" in run("check").stdout) == (1, True)
+
+
 def test_check_looks_at_the_modes_of_the_configuration() -> None:
     """A window on 30 February, and what stands behind an entry that always holds."""
     write("rules.yml", GOOD)
