@@ -19,6 +19,7 @@ from remediator.forms.guards import BlastRadiusForm, BreakerForm, Count, Filled,
 
 PRIORITIES = ("P0", "P1", "P2", "P3")
 
+LEFT_OUT = "\0"  # the action of a step that names none: nothing more is told of it
 _DEEP = 10  # keys within keys that a rule has at most
 _NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"
 _ID = "^[A-Za-z_][A-Za-z0-9_]*$"
@@ -273,8 +274,22 @@ def read_form(written: dict[str, Any]) -> tuple[RuleForm | None, list[Fault]]:
             return RuleForm.model_validate({"name": "x", "summary": "x", "target": "x", **remaining}), faults
         except ValidationError as error:
             for fault in faults_of(error, RuleForm, remaining):
-                _leave_out(remaining, _around(fault.path) if fault.code == "missing-key" else fault.path)
+                if fault.code != "missing-key":
+                    _leave_out(remaining, fault.path)
+                elif not _stand_in(remaining, fault.path):
+                    _leave_out(remaining, _around(fault.path))
     return None, faults
+
+
+def _stand_in(value: Any, path: Path) -> bool:
+    """Put something in the place of what is missing in one item of a list, so that the others can still be looked at."""
+    stand_ins = {"uses": LEFT_OUT, "steps": [{"uses": LEFT_OUT}], "id": f"_{path[-2]}" if len(path) > 1 else ""}
+    if len(path) < 2 or not isinstance(path[-2], int) or path[-1] not in stand_ins:
+        return False
+    for step in path[:-1]:
+        value = value[step]
+    value[path[-1]] = stand_ins[str(path[-1])]
+    return True
 
 
 def _around(path: Path) -> Path:

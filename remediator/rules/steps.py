@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from remediator.actions.catalog import Catalog
 from remediator.actions.protocol import Action, Effect, Gate, SecretReference
 from remediator.document import Fault, Path, dotted, nearest
-from remediator.rules.form import StepForm
+from remediator.rules.form import LEFT_OUT, StepForm
 from remediator.rules.parameters import ParameterTemplates
 from remediator.rules.rule import Retry, StepRule
 from remediator.rules.templates import Expression, TemplateError, Text, has_template
@@ -81,6 +81,8 @@ class StepCompiler:
         for_each = self._expression((*path, "for_each"), form.for_each, sees)
         expect = self._expression((*path, "expect"), form.expect, inside.adding("result"))
         self._parameter_names((*path, "with"), form.with_, inside)
+        if self._partial and form.uses == LEFT_OUT:
+            return None
         action = self._catalog.get(form.uses)
         if action is None:
             near = nearest(form.uses, self._catalog) or "; `remediator actions` lists them"

@@ -162,6 +162,11 @@ def plain(more: str = "", **changed: str) -> str:
     return text + indent(dedent(more).strip("\n"), "    ") + "\n"
 
 
+def stepless(lines: str) -> str:
+    """Give the plain rule with other lines in the place of its steps."""
+    return PLAIN[: PLAIN.index("    steps:")] + indent(lines, "    ") + "\n"
+
+
 def faults(loaded: Loaded) -> list[tuple[int, int, str | None, str]]:
     """Give place, key and code of all problems."""
     return [(found.line, found.column, found.key, found.code) for found in loaded.problems]
@@ -588,9 +593,28 @@ def test_several_faults_of_several_files_come_in_one_go(tmp_path: Path) -> None:
 )
 def test_a_fault_inside_one_step_does_not_hide_those_of_the_others(tmp_path: Path, lines: str) -> None:
     """What is required inside a part that has a fault is left out with that part, and not the whole list."""
-    loaded = load(tmp_path, plain(lines, steps=""))
+    loaded = load(tmp_path, stepless(lines))
     assert ("steps[0].uses", "unknown-action") in {(found.key, found.code) for found in loaded.problems}
     assert any((found.key or "").startswith("steps[1].retry") for found in loaded.problems)
+
+
+@pytest.mark.parametrize(
+    ("lines", "missing", "other"),
+    [
+        ("steps: [{use: fly.logs}, {uses: fly.lgs}]", "steps[0].uses", "steps[1].uses"),
+        ("facts: [{uses: fly.logs, with: {app: x}}, {id: f, uses: fly.lgs}]", "facts[0].id", "facts[1].uses"),
+        ("revert: {after: 5m, steps: [{}, {uses: fly.lgs}]}", "revert.steps[0].uses", "revert.steps[1].uses"),
+        ("ladder: [{step: []}, {steps: [{uses: fly.lgs}]}]", "ladder[0].steps", "ladder[1].steps[0].uses"),
+    ],
+)
+def test_what_one_step_lacks_does_not_hide_the_faults_of_the_others(
+    tmp_path: Path, lines: str, missing: str, other: str
+) -> None:
+    """As where `use` was written for `uses`."""
+    loaded = load(tmp_path, stepless(lines))
+    found = {(problem.key, problem.code) for problem in loaded.problems}
+    assert {(missing, "missing-key"), (other, "unknown-action")} <= found
+    assert not any("\0" in problem.message for problem in loaded.problems)
 
 
 def test_a_rule_with_a_fault_does_not_keep_the_others_from_loading(tmp_path: Path) -> None:
