@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # pip of the machine installs into the environment, so that Python needs no ensurepip (Debian keeps that apart).
 PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
+# What Python compiles is kept, wherever it is told not to: else each of the many programs that the tests start compiles the daemon.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 DEBIAN := prometheus prometheus-alertmanager docker-compose strace wrk postgresql postgresql-contrib pgbouncer openssh-server openssh-client \
   zsh fish tcsh ksh mksh busybox faketime
@@ -23,10 +25,10 @@ fakes: $(VENV)/run.stamp ## start the fakes of Fly.io, Kubernetes, PagerDuty, Sl
 	@$(BIN)/python deploy/fakes
 
 test: $(VENV)/dev.stamp debian check ## install what the tests need, run all checks and tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 quick: $(VENV)/dev.stamp ## the fast tests alone
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(VENV)/dev.stamp ## style, types, floors
 	$(BIN)/ruff check .
@@ -41,7 +43,7 @@ mutation: $(VENV)/dev.stamp ## see which changes of guards, claims and transitio
 	$(BIN)/python tests/mutation/run.py
 
 faults: $(VENV)/dev.stamp debian ## inject every fault of the promises, and write docs/faults.md
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m fault --faults-page
+	$(PYTEST) -m fault --faults-page
 
 debian: # what the tests need and PyPI hasn't
 	@for tool in prometheus prometheus-alertmanager promtool amtool docker-compose strace wrk pg_ctlcluster /usr/sbin/pgbouncer /usr/sbin/sshd zsh fish tcsh ksh mksh busybox faketime; do \
