@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -210,6 +211,25 @@ async def test_a_story_comes_back_with_its_steps_as_last_saved(store: Store) -> 
         "step.started",
         "step.ended",
     ]
+
+
+@pytest.mark.parametrize("other", [{"rung": 1}, {"phase": Phase.VERIFY}, {"position": 2}, {"item": 2}, {"run": 2}])
+async def test_a_step_that_is_forgotten_leaves_all_others(store: Store, other: dict[str, Any]) -> None:
+    """Of other runs, rungs, lists and places."""
+    await put(store, story(1), story(2))
+    held = {each.run.id: each for each in await store.transact(lambda tx: tx.claim("a", NOW, NOW + 60, 2))}
+    gone = Step(Phase.STEPS, 1, 1, 1, "test.read", None, StepState.SUCCEEDED)
+    whose = run(other.get("run", 1)).id
+    stays = replace(gone, **{key: value for key, value in other.items() if key != "run"})
+    kept = {run(1).id: held[run(1).id].record(gone, NOW), run(2).id: held[run(2).id]}
+    kept[whose] = kept[whose].record(stays, NOW)
+    for each in kept.values():
+        await store.transact(lambda tx, each=each: tx.save(each, "a", NOW + 60))
+    whole = kept[run(1).id].saved()
+    without = replace(whole, steps=tuple(step for step in whole.steps if step != gone), touched=frozenset({gone.key}))
+    await store.transact(lambda tx: tx.save(without, "a", NOW + 60))
+    found = [await store.view(lambda tx, key=key: tx.run(key)) for key in kept]
+    assert [step for each in found if each is not None for step in each.steps] == [stays]
 
 
 async def test_the_watch_counts_the_alerts_that_still_fire(store: Store) -> None:
