@@ -280,7 +280,9 @@ asyncio.run(main())
 
 async def test_p14_what_the_program_leaves_running_is_ended(run, announcement) -> None:
     """As with `exec.run`; the step doesn't wait for it."""
-    text = f"({FAREWELL.format(announcement.path)}) & echo started"
+    ready = f"{announcement.path}.ready"  # before it can say farewell, it is ended without
+    left = FAREWELL.format(announcement.path).replace("while", f"echo > {ready}; while")
+    text = f"mkfifo {ready}; ({left}) & read _ < {ready}; echo started"
     outcome = await run(shell(text))
     assert (outcome.kind, outcome.result["stdout"]) == (Result.OK, "started\n")
     assert outcome.result["seconds"] < 5
