@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # pip of the machine installs into the environment, so that Python needs no ensurepip (Debian keeps that apart).
 PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 # What Python compiles is kept, wherever it is told not to: else each of the many programs that the tests start compiles the daemon.
-PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile
+# tests/conftest.py says which files begin.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 DEBIAN := prometheus prometheus-alertmanager docker-compose strace wrk postgresql postgresql-contrib pgbouncer openssh-server openssh-client \
   zsh fish tcsh ksh mksh busybox faketime
