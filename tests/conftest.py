@@ -41,5 +41,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
-    """Keep the daemon's narration out of what commands print, whatever a test before has configured."""
+    """Keep the daemon's narration out of what commands print, whatever a test before has configured.
+
+    `serve` has loggers keep what they were first given: one that did so would be deaf to every later test.
+    """
+    structlog.reset_defaults()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-import structlog
 from click.testing import CliRunner, Result
 
 from remediator.cli import main
@@ -67,13 +65,11 @@ FAILS = """
 
 
 @pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every test in an empty folder, without variables; what the command does to the log is undone."""
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test in an empty folder, without variables."""
     for name in ("REMEDIATOR_CONFIG", "REMEDIATOR_URL", "REMEDIATOR_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    yield
-    structlog.reset_defaults()
 
 
 def run(*arguments: str) -> Result:
