@@ -211,7 +211,9 @@ class Daemon:
                 await self._reload_once()
             except ConfigurationError as error:
                 metrics.RULES_RELOAD_SUCCESS.set(0)
+                self.engine.desk.refused = str(error)
                 _log.error("reload refused: the last good set stays in force", error=str(error))
+                await self.housekeeping.tell_replicas()
                 await self.engine.say(Notice("rules", f"reload refused, the last good set stays in force: {error}"))
             except StoreError as error:
                 metrics.RULES_RELOAD_SUCCESS.set(0)

@@ -28,6 +28,7 @@ class Desk:
         self.index = Index(())
         self.standing = Standing(worker=worker)
         self.settings: Mapping[str, Any] = {}
+        self.refused: str | None = None  # why what the files say now is not in force: the last good set stays
         self.draining = False  # nothing new is begun
         self._catalog = catalog
         self._put_at: Timestamp = 0.0
@@ -37,7 +38,7 @@ class Desk:
 
     def put(self, rules: RuleSet, standing: Standing, settings: Mapping[str, Any], now: Timestamp) -> None:
         """Put another set of rules and settings in force."""
-        self._put_at = now
+        self._put_at, self.refused = now, None
         self._own.update(rule.hash for rule in rules.rules)
         self.rules, self.index, self.settings = rules, Index(rules.rules), settings
         self.standing = replace(standing, worker=self.worker)

@@ -52,7 +52,7 @@ class Replicas:
 
     def _here(self, now: Timestamp) -> Replica:
         desk = self._engine.desk
-        return Replica(desk.worker, host(), __version__, self._started_at, desk.rules_hash, now)
+        return Replica(desk.worker, host(), __version__, self._started_at, desk.rules_hash, now, desk.refused)
 
 
 def host() -> str:

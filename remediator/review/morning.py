@@ -7,6 +7,7 @@ import structlog
 
 from remediator.engine import Engine
 from remediator.engine.noticing import Notice, notice_story
+from remediator.engine.replicas import HEARD
 from remediator.model.run import EventKind, Origin, Run, State
 from remediator.model.time import Seconds, Timestamp
 from remediator.review.doing import PHASES, ActionOf, what
@@ -56,11 +57,13 @@ async def _read(tx: Transaction, rules: RuleSet, action_of: ActionOf, since: Tim
     resolved = await tx.resolved_at([run.id for run in runs if run.by_alert and verdict_of(run) is Verdict.REFUSED])
     missed = [each.data for each in await tx.events_since(EventKind.MISSED, since, _MOST)]
     laid = await tx.controls(now)
+    refused = {each.host: each.refused for each in await tx.replicas(now - HEARD) if each.refused is not None}
     good = RunFilter(state=State.SUCCEEDED, ended_since=now - DRILLED_WITHIN, drills=True, limit=_MOST)
     drilled = frozenset(run.rule for run in await tx.runs(good))
     return Material(
-        runs, rules.rules, laid, confidential, whole, what=done, resolved=resolved, drilled=drilled, missed=missed
-    )
+        runs, rules.rules, laid, confidential, whole, what=done, resolved=resolved, drilled=drilled, refused=refused,
+        missed=missed,
+    )  # fmt: skip
 
 
 async def _confidential(tx: Transaction, rules: RuleSet, runs: list[Run]) -> frozenset[str]:

@@ -41,6 +41,7 @@ class Need(StrEnum):
     PAUSE = "pause"
     MODE = "mode"  # a person has laid a highest mode
     REVERT_HELD = "revert_held"
+    RULES = "rules"  # what the files of a daemon say is refused: it goes on by the last good set
     FAILED = "failed"  # and nothing has succeeded there since
     NOTICE = "notice"  # what the daemon had to say reached nobody
 

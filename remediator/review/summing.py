@@ -54,6 +54,7 @@ class Material:
     what: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by run: what it did, or would have done
     resolved: Mapping[str, Timestamp] = field(default_factory=dict)  # by refused run: when all its alerts had resolved
     drilled: frozenset[str] = frozenset()  # rules that a drill has shown to work lately
+    refused: Mapping[str, str] = field(default_factory=dict)  # by host: why a daemon goes on by the last good set
     missed: Sequence[Mapping[str, Any]] = ()  # what was recorded of times of schedules at which nothing was begun
 
 
@@ -161,6 +162,7 @@ def _pressing(material: Material, runs: Sequence[Run]) -> Listing[Pressing]:
     notices = [run for run in material.runs if run.origin is Origin.NOTICE]
     laid = [each for each in material.controls if each.kind in _LAID and each.book is Book.LIVE]
     found = [_laid(each, material.confidential) for each in laid]
+    found += [Pressing(Need.RULES, 1, None, target=host, because=_cut(why)) for host, why in material.refused.items()]
     found += [_needed(group, material.confidential) for group in _alike([*runs, *notices], key)]
     found.sort(key=lambda each: (_NEEDS[each.need], each.priority or "", each.run or ""))
     return _listing(found)

@@ -38,7 +38,7 @@ _UNSEEN_SPACE = "\u200b"
 _NEEDS = {
     Need.UNKNOWN: "unknown", Need.APPROVAL: "waits for approval", Need.BREAKER: "breaker open", Need.STORM: "storm",
     Need.PAUSE: "paused", Need.MODE: "mode held down", Need.REVERT_HELD: "revert held", Need.FAILED: "failed",
-    Need.NOTICE: "a notice reached nobody",
+    Need.RULES: "reload refused", Need.NOTICE: "a notice reached nobody",
 }  # fmt: skip
 _VERDICTS = {
     Verdict.HELPED: "helped", Verdict.DONE: "done, not verified", Verdict.FAILED: "failed",

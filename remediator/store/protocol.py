@@ -98,6 +98,7 @@ class Replica(msgspec.Struct, frozen=True):
     started_at: Timestamp
     rules: str  # a hash over all that are in force there
     seen_at: Timestamp  # when it last told
+    refused: str | None = None  # why what its files say now is not in force: it goes on by the last good set
 
 
 class Transaction(Protocol):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -221,18 +223,29 @@ def test_rules_in_a_config_map_are_loaded_when_kubernetes_swaps_them(tmp_path: P
 
 @pytest.mark.fault("half-written file")
 def test_p11_a_broken_rule_file_leaves_the_last_good_set_in_force(daemon: Gated) -> None:
-    """Metric and log say that the reload failed, and where; alerts go on being served; the mended file is adopted."""
+    """Metric, log, report and `replicas` say so; alerts go on being served; the mended file is adopted."""
     file = daemon.rules / "hold.yml"
     file.write_text(daemon.rule.replace("summary:", "sumary:"))
     eventually(lambda: daemon.metric("remediator_rules_reload_success") == 0, "the metric says so")
     assert daemon.metric("remediator_rules_loaded") == 1
     assert "the last good set stays in force" in daemon.output()
     assert "hold.yml:4:" in daemon.output()
+    eventually(lambda: daemon.ask("/replicas")["replicas"][0]["refused"], "the other replicas would know")
+    (here,) = daemon.ask("/replicas")["replicas"]
+    assert here["refused"].startswith("errors in the rules, 2 in all")
+    (need,) = daemon.ask("/report")["pressing"]["entries"]
+    assert (need["need"], need["target"], need["because"]) == ("rules", here["host"], here["refused"])
+    listed = subprocess.run(
+        [sys.executable, "-m", "remediator", "replicas", "--config", str(daemon.config)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (listed.returncode, f"{here['host']} goes on by the last good set" in listed.stdout) == (1, True)
     daemon.open_gate()
     daemon.until(daemon.fire().json()["runs"][0], "succeeded")
     file.write_text(daemon.rule.replace("name: hold", "name: mended"))
     in_force(daemon, "mended")
     eventually(lambda: daemon.metric("remediator_rules_reload_success") == 1, "the metric is mended too")
+    eventually(lambda: not daemon.ask("/replicas")["replicas"][0]["refused"], "and what the others know")
 
 
 @pytest.mark.fault("no rules after reload")

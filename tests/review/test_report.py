@@ -267,7 +267,7 @@ def test_files_that_nobody_has_drilled_for_a_quarter_are_one_line(night: Night, 
 
 
 def test_what_needs_a_person_comes_first_and_the_most_pressing_before_the_rest(night: Night) -> None:
-    """Unknown, asked, breakers, storms, pauses, lowered modes, held reverts, failures, lost notices."""
+    """Unknown, asked, breakers, storms, pauses, lowered modes, held reverts, refused reloads, failures, lost notices."""
     night.has(State.FAILED, Reason.STEP, origin=Origin.NOTICE, rule="notices", target="unknown", because="503")
     night.has(State.FAILED, Reason.VERIFY, because="the checks did not hold")
     night.has(State.WAITING, Reason.PAUSED, origin=Origin.REVERT, because="paused by ann: deploy")
@@ -281,7 +281,7 @@ def test_what_needs_a_person_comes_first_and_the_most_pressing_before_the_rest(n
         control(ControlKind.BREAKER, "dry", book=Book.DRY),
         control(ControlKind.CANCEL, "one run's", run="r"),
     )
-    report = night.report(controls=laid)
+    report = night.report(controls=laid, refused={"web-1": "errors in the rules, 2 in all"})
     assert [each.need for each in report.pressing.entries] == list(Need)
     text = as_text(report)
     assert text.index("Needs a person now") < text.index("Acted")
@@ -293,6 +293,7 @@ def test_what_needs_a_person_comes_first_and_the_most_pressing_before_the_rest(n
     assert (
         "mode held down: restart-web, since 2026-11-18T11:06Z\n      because ann: incident, dry-run at most\n" in text
     )
+    assert "reload refused: all rules on web-1\n      because errors in the rules, 2 in all\n" in text
     assert report.waiting.entries == ()
 
 
