@@ -147,7 +147,8 @@ async def take_up(
     """
     now = taken.now
     controls = await tx.controls(now)
-    modes = {rule.name: standing.mode_in_force(rule, 0, None, controls, now) for rule, _ in fresh}
+    rules = {rule.name: rule for rule, _ in fresh}
+    modes = {name: standing.mode_in_force(rule, 0, None, controls, now) for name, rule in rules.items()}
     proposals = [
         (_priority(rule, episode), rule, episode) for rule, episode in fresh if modes[rule.name] is not Mode.OFF
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import structlog
@@ -13,6 +14,26 @@ from remediator.model.time import format_duration
 
 _log = structlog.get_logger("remediator")
 _LOUD = {State.FAILED, State.UNKNOWN}
+_MANY = 20  # runs that one rule is proposed for in one transaction: more are told in one line
+
+
+def tell_stories(stories: Sequence[Story]) -> None:
+    """Tell of all that has become durable with one transaction.
+
+    A storm is not to drown what matters in the log, nor to hold up the loop that writes it: many runs that are only proposed
+    are one line a rule.
+    """
+    proposed = Counter(story.run.rule for story in stories if _only_proposed(story))
+    for rule, runs in proposed.items():
+        if runs > _MANY:
+            _log.info("alerts matched", rule=rule, runs=runs)
+    for story in stories:
+        if not _only_proposed(story) or proposed[story.run.rule] <= _MANY:
+            tell_story(story)
+
+
+def _only_proposed(story: Story) -> bool:
+    return all(event.kind is EventKind.PROPOSED for event in story.events)
 
 
 def tell_story(story: Story) -> None:

@@ -36,17 +36,18 @@ def alert_scope(episode: Episode) -> dict[str, Any]:
 def base_scope(run: Run, alert: Episode, rule: Rule, alerts: Sequence[Episode], public_url: str) -> dict[str, Any]:
     """Give all that doesn't change while a run goes on, but for facts and results of steps."""
     own = {"notice": run.given} if run.origin is Origin.NOTICE else {}
+    opened = alert_scope(alert)
     return {
         **own,
         "labels": alert.labels,
         "annotations": alert.annotations,
-        "alert": alert_scope(alert),
+        "alert": opened,
         "group": {
             "labels": alert.group_labels,
             "key": alert.group_key,
             "truncated": max(each.truncated for each in (alert, *alerts)),
         },
-        "alerts": [alert_scope(each) for each in alerts],
+        "alerts": [opened if each is alert else alert_scope(each) for each in alerts],
         "target": run.target,
         "rule": {
             "name": rule.name,

@@ -75,8 +75,7 @@ class Workers:
         if taken.due:
             self.look()
         record.tell_events(taken.events)
-        for story in taken.stories:
-            record.tell_story(story)
+        record.tell_stories(taken.stories)
 
     async def claim(self) -> None:
         """Lease due runs and carry them on, until cancelled."""

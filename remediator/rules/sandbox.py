@@ -97,6 +97,9 @@ class _Method:
         self._owner = owner
         self._name = name
 
+    def __repr__(self) -> str:
+        return f"the method `{self._name}` (call it: `{self._name}(…)`)"
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._name == "replace":
             return _replace(self._owner, *args, **kwargs)

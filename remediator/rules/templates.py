@@ -169,12 +169,16 @@ def _weight(value: Any) -> int:
 
 
 class _Value:
-    """One expression of a text, or an expression by itself; its code is generated when it is first evaluated."""
+    """One expression of a text, or an expression by itself; its code is generated when it is first evaluated.
 
-    __slots__ = ("_node", "_template", "names", "references")
+    Most are a plain path such as `labels.app`, and storms are full of them: those are followed without any code.
+    """
+
+    __slots__ = ("_node", "_path", "_template", "names", "references")
 
     def __init__(self, node: nodes.Node) -> None:
         self._node = node
+        self._path = _path(node)
         self._template: jinja2.Template | None = None
         self.names, self.references = _inspect(node)
 
@@ -183,6 +187,8 @@ class _Value:
         return self.names <= {"vars"}
 
     def evaluate(self, scope: Scope) -> Any:
+        if self._path is not None:
+            return _plain(_follow(self._path, scope))
         if self._template is None:
             body: list[nodes.Node] = [nodes.Assign(nodes.Name("outcome", "store"), self._node, lineno=1)]
             whole = nodes.Template(body, lineno=1)
@@ -191,6 +197,28 @@ class _Value:
         for _ in self._template.root_render_func(context):
             pass  # it puts nothing out
         return _plain(context.vars["outcome"])
+
+
+def _path(node: nodes.Node) -> tuple[str, ...] | None:
+    """Give the names of a plain path, as in `alert.labels['app']`; None: it is something else."""
+    if isinstance(node, nodes.Name):
+        return (node.name,)
+    if isinstance(node, nodes.Getattr):
+        owner, name = _path(node.node), node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
+        owner, name = _path(node.node), node.arg.value
+    else:
+        return None
+    return None if owner is None else (*owner, name)
+
+
+def _follow(path: Sequence[str], scope: Scope) -> Any:
+    """Do what the code that Jinja2 generates does."""
+    first, *rest = path
+    value = scope[first] if first in scope else sandbox().undefined(name=first)
+    for name in rest:
+        value = sandbox().getitem(value, name)
+    return value
 
 
 def _plain(value: Any) -> Any:

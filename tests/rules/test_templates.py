@@ -101,6 +101,8 @@ def test_p10_any_label_arrives_as_itself(value: str) -> None:
         ("{{ labels.ap }}", "there is no 'ap' (there is 'app', "),
         ("{{ labels.ap }}", "did you mean 'app'?"),
         ("{{ nope }}", "'nope' is undefined"),
+        ("{{ self }}", "'self' is undefined"),
+        ("{{ labels.keys }}", "the method `keys` (call it: `keys(…)`)"),
         ("{{ facts.pods[2].name }}", "no 2"),
         ("{{ [labels.nope] }}", "'nope'"),
         ("{{ labels.nope | items }}", "'nope'"),
@@ -117,6 +119,27 @@ def test_what_is_not_there_is_an_error_and_never_an_empty_text(source: str, says
         render(source, Gate.ARGUMENT)
     assert says in str(caught.value)
     assert source in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "labels.app", "labels['host.name']", "labels.items", "labels.keys", "labels", "labels.nope", "labels.nope.more", "nope",
+        "nope.app", "facts.releases.current.age_s", "facts.nothing", "facts.nothing.more", "facts.pods.count", "facts.pods",
+        "steps.logs['result'].stdout", "steps.probe", "steps.probe.result", "labels.app.upper", "labels.app.nope", "loop",
+        "vars.region", "labels['']", "labels.__class__", "vars['__class__']",
+    ],
+)  # fmt: skip
+def test_a_plain_path_comes_to_what_it_comes_to_within_a_larger_expression(path: str) -> None:
+    """It is followed without the code that Jinja2 generates for the other: the same value, or the same error."""
+
+    def outcome(source: str) -> Any:
+        try:
+            return evaluate(source)
+        except (TemplateError, PendingValue) as error:
+            return type(error), str(error).replace(f"`{source}`", "")
+
+    assert outcome(path) == outcome(f"{path} if 1 == 1 else 'x'")
 
 
 def test_a_default_may_be_given_for_what_is_not_there() -> None:

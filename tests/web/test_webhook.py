@@ -185,6 +185,17 @@ async def test_p6_a_storm_is_seen_in_the_log_the_metrics_and_the_controls(site: 
     assert (laid.kind, laid.id) == ("storm", line["control"])
 
 
+async def test_many_runs_that_one_body_proposes_are_one_line_of_the_log(site: Site) -> None:
+    """A storm of thousands would drown in itself what matters; few are told one by one, with their ids."""
+    await site.stage.rules(RULE.replace("target:", "for: 1m, target:"))
+    with capture_logs() as told:
+        few = await site.stage.notify(*(site.stage.alert(app=f"few{n}") for n in range(20)))
+        many = await site.stage.notify(*(site.stage.alert(app=f"many{n}") for n in range(21)))
+    lines = [each for each in told if each["event"] in {"alert matched", "alerts matched"}]
+    assert [each["run"] for each in lines[:-1]] == few.runs
+    assert (lines[-1]["rule"], lines[-1]["runs"], len(many.runs)) == ("mend", 21, 21)
+
+
 async def test_no_metric_takes_a_value_that_an_alert_can_choose(site: Site) -> None:
     """A label in a metric's label would be a bomb."""
     await site.stage.rules(RULE)
