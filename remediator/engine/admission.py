@@ -15,13 +15,18 @@ from remediator.rules.templates import PendingValue, TemplateError, UnsafeValue
 from remediator.store.protocol import Transaction
 
 
-async def admit(tx: Transaction, story: Story, rule: Rule, around: Surroundings) -> tuple[Story, bool]:
-    """Read the books, ask the guards, and use them up. Tells whether the run has to wait instead."""
+async def admit(
+    tx: Transaction, story: Story, rule: Rule, around: Surroundings, known: str | None
+) -> tuple[Story, bool]:
+    """Read the books, ask the guards, and use them up. Tells whether the run has to wait instead.
+
+    `known` is the target that the store has it for: of those there is one open run, and it is this one.
+    """
     if story.run.origin is Origin.REVERT or story.run.admitted_at is not None:
         admit_it = _admit_revert if story.run.origin is Origin.REVERT else _admit_again
         return await admit_it(tx, story, rule, around)
     run, now, standing = story.run, around.now, around.standing
-    joined = await _joined(tx, story, rule, around)
+    joined = None if run.target == known else await _joined(tx, story, rule, around)
     if joined is not None:
         return joined
     if "facts" in rule.target.names:

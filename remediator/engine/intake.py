@@ -23,10 +23,10 @@ from remediator.receive import Tracked, track
 from remediator.rules.rule import Rule
 from remediator.rules.standing import Standing
 from remediator.rules.templates import PendingValue, TemplateError, UnsafeValue
-from remediator.store.protocol import Decided, Transaction
+from remediator.store.protocol import Decided, Transaction, Watch
 
 # So many new runs are begun at most in the transaction that took their alerts in: it must not hold the writer for long.
-_AT_ONCE = 8
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,19 @@ class Taken:
     stories: list[Story] = field(default_factory=list)  # all new runs
     due: bool = False  # some run has to be claimed now
     events: list[Event] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A run that this transaction proposes, and the alerts that it takes up, all of which fire."""
+
+    story: Story
+    rule: Rule
+    alerts: list[Episode] = field(default_factory=list)
+
+    @property
+    def watch(self) -> Watch:
+        return Watch(firing=len(self.alerts), first_seen=min(each.first_seen for each in self.alerts))
 
 
 async def take_in(
@@ -156,7 +169,7 @@ async def take_up(
     targets = [_early_target(rule, episode, standing) for _, rule, episode in proposals]
     pairs = {(rule.name, target) for (_, rule, _), target in zip(proposals, targets, strict=True) if target is not None}
     there = {(each.rule, each.target): (each.id, each.begun) for each in await tx.open_runs(pairs)} if pairs else {}
-    proposed: list[tuple[Story, Rule]] = []
+    new: dict[str, _New] = {}
     decisions: list[Decided] = []
     joins: list[Event] = []
     for (priority, rule, episode), target in zip(proposals, targets, strict=True):
@@ -168,30 +181,23 @@ async def take_up(
                 opened_by=episode.id, priority=priority, target=target, mode=modes[rule.name],
                 second_chance=second_chance,
             )  # fmt: skip
-            story = _propose(run, rule, episode)
-            proposed.append((story, rule))
-            run_id = taker = story.run.id
+            run_id = taker = run.id
+            new[run_id] = _New(_propose(run, rule, episode), rule)
             if target is not None:
                 there[rule.name, target] = (run_id, False)
         else:
             # An alert that comes after the first step waits for the run to close, and is proposed anew then.
             data = {"rule": rule.name, "target": target, "fingerprint": episode.fingerprint, "deferred": begun}
             joins.append(Event(at=now, kind=EventKind.JOINED, run=run_id, data=data))
+        if run_id in new:
+            new[run_id].alerts.append(episode)
         decisions.append(Decided(episode=episode.id, rule=rule.name, run=taker, at=now, target=target))
         if episode.id in taken.source:
             taken.runs.setdefault(taken.source[episode.id], []).append(run_id)
     await tx.add_decisions(decisions)
     await tx.append(joins)
     taken.events += joins
-    at_once = [each for each in proposed if taken.begin and not each[1].for_ and not each[1].facts]
-    if len(at_once) > _AT_ONCE:
-        at_once = []
-    later = [story for story, rule in proposed if (story, rule) not in at_once]
-    await tx.add(later)
-    taken.stories += later
-    taken.due = taken.due or bool(later)
-    for story, rule in at_once:
-        taken.stories.append(await _begin(tx, story, rule, standing, taken))
+    await _begin(tx, list(new.values()), standing, taken)
 
 
 def _propose(run: Run, rule: Rule, episode: Episode) -> Story:
@@ -203,20 +209,30 @@ def _propose(run: Run, rule: Rule, episode: Episode) -> Story:
     )  # fmt: skip
 
 
-async def _begin(tx: Transaction, story: Story, rule: Rule, standing: Standing, taken: Taken) -> Story:
-    """Settle a new run in the same transaction: one commit between the webhook and the first step."""
-    now = taken.now
-    settled = await settle(tx, story.with_run(due_at=None), rule, standing, now)
-    story, effect = settled.story, settled.effect
-    if isinstance(effect, Call):
-        story = story.with_run(fence=1, due_at=now + standing.lease)
-        await tx.add([story], standing.worker)
-        taken.begun.append((story, effect))
-    else:
-        await tx.add([story])
-    followed = await follow(tx, settled, standing, now)
-    taken.due = taken.due or followed or (not isinstance(effect, Call) and story.run.due_at is not None)
-    return story
+async def _begin(tx: Transaction, new: Sequence[_New], standing: Standing, taken: Taken) -> None:
+    """Keep new runs; the first of those that wait for nothing are settled at once: one commit between webhook and step."""
+    waits_for_nothing = [each for each in new if taken.begin and not each.rule.for_ and not each.rule.facts]
+    at_once = {each.story.run.id: each for each in waits_for_nothing[:_AT_ONCE]}
+    later = [each.story for each in new if each.story.run.id not in at_once]
+    await tx.add(later)
+    taken.due = taken.due or bool(later)
+    stories, refused = later, []
+    for each in at_once.values():
+        settled = await settle(tx, each.story.with_run(due_at=None), each.rule, standing, taken.now, each.watch)
+        story, effect = settled.story, settled.effect
+        if isinstance(effect, Call):
+            story = story.with_run(fence=1, due_at=taken.now + standing.lease)
+            await tx.add([story], standing.worker)
+            taken.begun.append((story, effect))
+        elif story.run.state is State.BLOCKED:
+            refused.append(story)  # it has used nothing up: no decision that follows needs to see it
+        else:
+            await tx.add([story])
+            taken.due = taken.due or story.run.due_at is not None
+        taken.due |= await follow(tx, settled, standing, taken.now)
+        stories.append(story)
+    await tx.add(refused)
+    taken.stories += stories
 
 
 def _early_target(rule: Rule, episode: Episode, standing: Standing) -> str | None:

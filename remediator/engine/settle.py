@@ -24,7 +24,7 @@ from remediator.model.story import Story
 from remediator.model.time import Timestamp
 from remediator.rules.rule import Rule
 from remediator.rules.standing import Standing
-from remediator.store.protocol import Transaction
+from remediator.store.protocol import Transaction, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,11 @@ class Settled:
     rule: Rule
 
 
-async def surroundings(tx: Transaction, run: Run, rule: Rule, standing: Standing, now: Timestamp) -> Surroundings:
-    """Read what a run's next move depends on."""
-    watch = await tx.watch(run.reverts or run.id)
+async def surroundings(
+    tx: Transaction, run: Run, rule: Rule, standing: Standing, now: Timestamp, watch: Watch | None = None
+) -> Surroundings:
+    """Read what a run's next move depends on, but for what is known of its alerts already."""
+    watch = watch or await tx.watch(run.reverts or run.id)
     alerts = await tx.alerts_of(run.reverts or run.id) if needs_alerts(rule, standing) else ()
     return Surroundings(
         now=now,
@@ -57,17 +59,19 @@ def needs_alerts(rule: Rule, standing: Standing) -> bool:
     return standing.presence_check is not None or "alerts" in rule.names
 
 
-async def settle(tx: Transaction, story: Story, rule: Rule, standing: Standing, now: Timestamp) -> Settled:
+async def settle(
+    tx: Transaction, story: Story, rule: Rule, standing: Standing, now: Timestamp, watch: Watch | None = None
+) -> Settled:
     """Take a run as far as it goes, without keeping it yet."""
     before = story.run
-    around = await surroundings(tx, before, rule, standing, now)
+    around = await surroundings(tx, before, rule, standing, now, watch)
     if before.given is not None and not around.alerts:
         around = replace(around, alerts=(story.alert,))
     while True:
         story, effect = advance(story, rule, around)
         if not isinstance(effect, Admit):
             break
-        story, rested = await admit(tx, story, rule, around)
+        story, rested = await admit(tx, story, rule, around, before.target)
         if rested:
             effect = Rest()
             break
@@ -104,7 +108,8 @@ async def wake_others(tx: Transaction, before: Run, after: Run, effect: Effect, 
     had_place = before.state.at_work or before.reason is Reason.MAX_RUNNING
     has_place = after.state.at_work or after.reason is Reason.MAX_RUNNING
     gives_up = had_place and not has_place
-    return (isinstance(effect, Ended) or gives_up) and await tx.wake_waiting(after, gives_up, now) > 0
+    closes = before.begun and isinstance(effect, Ended)  # for one that had not begun, nobody has waited
+    return (closes or gives_up) and await tx.wake_waiting(after, gives_up, now) > 0
 
 
 def take_back(before: Story, after: Story, call: Call, now: Timestamp) -> Story:

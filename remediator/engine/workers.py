@@ -303,8 +303,9 @@ class Workers:
         settled = await settle(tx, story, rule, standing, now)
         story, effect = settled.story, settled.effect
         taken.due = await keep(tx, settled, standing, now)
-        if not story.run.open and story.run.target is not None and story.run.origin is not Origin.REVERT:
-            waiting = await tx.release_deferred(rule.name, story.run.target)
+        target = story.run.target
+        if before.begun and not story.run.open and target is not None and before.origin is not Origin.REVERT:
+            waiting = await tx.release_deferred(rule.name, target)
             await self._take_up_again(tx, waiting, taken)
         return story, effect, taken
 

@@ -291,6 +291,11 @@ class Run(msgspec.Struct, frozen=True):
         return self.state.open
 
     @property
+    def begun(self) -> bool:
+        """Tell whether alerts that come now wait for it to close, and join it no more; so does who wants its lock."""
+        return self.admitted_at is not None or self.ending is not None or self.origin is Origin.REVERT
+
+    @property
     def dry(self) -> bool:
         """Tell whether nothing outside may be written or told by it."""
         return self.mode is Mode.DRY_RUN

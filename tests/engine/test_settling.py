@@ -448,7 +448,7 @@ async def test_an_end_wakes_whoever_waited_for_its_target_its_lock_or_its_place(
 
 async def test_an_unknown_run_that_is_settled_wakes_who_waited_for_its_target(store: Store, folder: Path) -> None:
     """It had given its place back long ago."""
-    unknown = story(1, state=State.UNKNOWN, due_at=None)
+    unknown = story(1, state=State.UNKNOWN, admitted_at=NOW, due_at=None)
     await put(
         store, unknown, story(2, reason=Reason.BUSY, target=None, due_at=None), story(3, reason=Reason.MAX_RUNNING)
     )

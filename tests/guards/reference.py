@@ -102,7 +102,7 @@ class Reference:
             "only_firing": self.rules[rule].only_firing and target not in self.causes,
             "only_if": (allowed := self.rules[rule].only_if) is not None and target not in allowed,
             "lock": any(run.target == target and run.ended is None for run in self._seen(book) if run.admitted),
-            "storm": self._storm(now),
+            "storm": self.stormy(now),
         }
         return {guard for guard, no in said.items() if no}
 
@@ -178,7 +178,7 @@ class Reference:
         began = [at for at, of, on in self.alerts if (of, on) == (rule, target) and now - at < bounds[2]]
         return not bounds[0] <= len(began) <= bounds[1]
 
-    def _storm(self, now: float) -> bool:
+    def stormy(self, now: float) -> bool:
         """A storm is whenever more than so many began in the span; it holds till so long after it has passed."""
         if self.own.storm is None:
             return False
