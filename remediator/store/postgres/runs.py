@@ -112,7 +112,7 @@ class RunRows(BookRows, HistoryRows):
     async def add(self, stories: Sequence[Story], worker: str | None = None) -> None:
         if not stories:
             return
-        self.stirred = self.stirred or worker is None
+        self.stirred = self.stirred or (worker is None and any(story.run.due_at is not None for story in stories))
         rows = [run_row(story.run, worker, story.run.due_at) for story in stories]
         insert, values = inserting(f"runs ({', '.join(RUN_COLUMNS)})", _INSERT_TYPES, rows)
         await self._write_with_history(insert, values, stories)
