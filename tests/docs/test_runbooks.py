@@ -79,6 +79,14 @@ def test_a_drill_of_the_page_gives_the_labels_that_its_rule_asks_for() -> None:
         assert all(matcher.matches(labels) for matcher in RULES[name].match), f"{name} does not take {labels}"
 
 
+def test_what_is_told_of_a_refusal_names_the_application_of_the_alert() -> None:
+    """An alert of staging is refused, and must not page as if it were production that is down."""
+    ours = re.compile(r"vars\.(app|database|deployment)\b")
+    for rule in RULES.values():
+        told = str(rule.definition.get("on_blocked")) if rule.match else ""
+        assert not ours.search(re.sub(r"default\(vars\.\w+\)", "", told)), f"{rule.name} names what it was not about"
+
+
 def test_the_example_allows_the_programs_that_drills_run() -> None:
     """As `check` looks at what `vars` say, and not at what `vars.drill` lays over them."""
     allowed = set(yaml.safe_load((ROOT / "deploy" / "runbooks.yml").read_text())["exec"]["allow"])
