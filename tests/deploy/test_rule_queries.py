@@ -57,3 +57,26 @@ def test_the_slowest_api_is_seen_beside_one_that_nobody_asks(tmp_path: Path) -> 
     assert answers(tmp_path, slow, VARS["outside_s"])
     assert not answers(tmp_path, slow, 0)
     assert answers(tmp_path, [*idle, *calls("anthropic", "0+60x20", "0+60x20")], 0)
+
+
+@promtool
+def test_the_memory_asked_for_is_that_of_the_pods_of_our_deployment(tmp_path: Path) -> None:
+    """Where a neighbour in the namespace is nearly full, a pod that was replaced has helped all the same."""
+    query = yaml.safe_load((ROOT / "rules" / "kubernetes" / "application.yml").read_text())["vars"]["memory"]
+    series = [
+        {"series": f'{name}{{namespace="shop",pod="{pod}",container="{container}"{more}}}', "values": value}
+        for pod, container, used in (("web-5d-1", "web", "40"), ("cache-0", "cache", "99"))
+        for name, more, value in (
+            ("container_memory_working_set_bytes", "", used),
+            ("kube_pod_container_resource_limits", ',resource="memory"', "100"),
+        )
+    ]
+    test = {
+        "interval": "1m",
+        "input_series": series,
+        "promql_expr_test": [{"expr": query, "eval_time": "0m", "exp_samples": [{"labels": "{}", "value": 0.4}]}],
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(json.dumps({"rule_files": [], "tests": [test]}))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
