@@ -59,10 +59,20 @@ def test_the_slowest_api_is_seen_beside_one_that_nobody_asks(tmp_path: Path) -> 
     assert answers(tmp_path, [*idle, *calls("anthropic", "0+60x20", "0+60x20")], 0)
 
 
+def asked(folder: Path, name: str, series: list[dict[str, str]], at: str, value: float) -> None:
+    """Assert what one of the queries for Kubernetes comes to."""
+    query = yaml.safe_load((ROOT / "rules" / "kubernetes" / "application.yml").read_text())["vars"][name]
+    expected = [{"expr": query, "eval_time": at, "exp_samples": [{"labels": "{}", "value": value}]}]
+    file = folder / "test.yml"
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": expected}
+    file.write_text(json.dumps({"rule_files": [], "tests": [test]}))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @promtool
 def test_the_memory_asked_for_is_that_of_the_pods_of_our_deployment(tmp_path: Path) -> None:
     """Where a neighbour in the namespace is nearly full, a pod that was replaced has helped all the same."""
-    query = yaml.safe_load((ROOT / "rules" / "kubernetes" / "application.yml").read_text())["vars"]["memory"]
     series = [
         {"series": f'{name}{{namespace="shop",pod="{pod}",container="{container}"{more}}}', "values": value}
         for pod, container, used in (("web-5d-1", "web", "40"), ("cache-0", "cache", "99"))
@@ -71,12 +81,20 @@ def test_the_memory_asked_for_is_that_of_the_pods_of_our_deployment(tmp_path: Pa
             ("kube_pod_container_resource_limits", ',resource="memory"', "100"),
         )
     ]
-    test = {
-        "interval": "1m",
-        "input_series": series,
-        "promql_expr_test": [{"expr": query, "eval_time": "0m", "exp_samples": [{"labels": "{}", "value": 0.4}]}],
-    }
-    file = tmp_path / "test.yml"
-    file.write_text(json.dumps({"rule_files": [], "tests": [test]}))
-    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    asked(tmp_path, "memory", series, "0m", 0.4)
+
+
+@promtool
+def test_a_release_that_was_rolled_back_to_is_not_fresh(tmp_path: Path) -> None:
+    """Its ReplicaSet is an old one; that of the bad release is newer, and has no pods: to roll back once more would be to it."""
+    series = [
+        {"series": f'{name}{{namespace="shop",replicaset="{replicas}"{more}}}', "values": values}
+        for replicas, made, pods in (("web-old", "0x60", "0x55 3x10"), ("web-bad", "3000x60", "3x55 0x10"))
+        for name, more, values in (
+            ("kube_replicaset_created", "", made),
+            ("kube_replicaset_owner", ',owner_kind="Deployment",owner_name="web"', "1x60"),
+            ("kube_replicaset_spec_replicas", "", pods),
+        )
+    ]
+    asked(tmp_path, "release_age", series, "55m", 300)
+    asked(tmp_path, "release_age", series, "60m", 3600)
