@@ -31,15 +31,13 @@ class Loaded:
 
     rules: RuleSet
     problems: tuple[Problem, ...]
-    left_out: tuple[
-        str, ...
-    ] = ()  # rules that need a section which the configuration hasn't got, and may do without it
+    unmet: frozenset[str] = frozenset()  # rules that need a section which the configuration hasn't got
+    left_out: tuple[str, ...] = ()  # those of them that may do without it
 
     def configured(self) -> Loaded:
         """Leave out the rules that need what isn't configured, instead of taking that for a fault."""
-        unmet = {problem.rule for problem in self.problems if problem.code == "not-configured"}
-        left = tuple(sorted(name for name in unmet if name is not None))
-        return Loaded(self.rules, tuple(each for each in self.problems if each.rule not in unmet), left)
+        problems = tuple(each for each in self.problems if each.rule not in self.unmet)
+        return Loaded(self.rules, problems, self.unmet, tuple(sorted(self.unmet)))
 
     @property
     def ok(self) -> bool:
@@ -63,7 +61,7 @@ def load_rules(
     loader = _Loader(catalog, vars or {}, settings)
     for file in files:
         problems.extend(loader.load(read_document(file, str(file))))
-    return Loaded(RuleSet.of(tuple(loader.rules)), tuple(problems))
+    return Loaded(RuleSet.of(tuple(loader.rules)), tuple(problems), frozenset(loader.unmet))
 
 
 def compile_rule(definition: Mapping[str, Any], catalog: Catalog) -> Rule:
@@ -128,6 +126,7 @@ class _Loader:
 
     def __init__(self, catalog: Catalog, own_vars: Mapping[str, Any], settings: Mapping[str, Any] | None) -> None:
         self.rules: list[Rule] = []
+        self.unmet: set[str] = set()  # problems don't tell: what stands at one anchor is told of one rule
         self._catalog = catalog
         self._vars = own_vars
         self._settings = settings
@@ -187,6 +186,8 @@ class _Loader:
                     Fault(("name",), "duplicate-name", f"the name `{name}` is taken by the rule at {self._taken[name]}")
                 )
             self._taken.setdefault(name, f"{document.file}:{line}")
+            if any(fault.code == "not-configured" for fault in faults):
+                self.unmet.add(name)
         # Where a key stands twice, which one is meant can't be known.
         if rule is not None and not document.faults and not any(fault.severity == "error" for fault in faults):
             self.rules.append(replace(rule, order=self._order, file=document.file, line=line))
