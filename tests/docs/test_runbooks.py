@@ -101,6 +101,16 @@ def test_the_example_allows_the_programs_that_drills_run() -> None:
     assert drilled <= allowed
 
 
+def test_the_page_tells_which_rules_do_not_do_without_fly() -> None:
+    """Who has Kubernetes takes the rest of a file: one of these, if only for evidence, keeps the daemon from starting."""
+    told = PAGE.partition("## Kubernetes")[2].partition("| Section |")[0]
+    whole = {"deployment-rollback.yml", "performance-degradation.yml", "security-incidents.yml"}
+    flying = [rule for rule in RULES.values() if "'fly." in str(rule.definition)]
+    assert {Path(rule.file).name for rule in flying} >= whole
+    assert [rule.name for rule in flying if Path(rule.file).name not in whole and f"`{rule.name}`" not in told] == []
+    assert all(f"`{Path(rule.file).name}`" in told for rule in flying)
+
+
 def test_what_the_page_names_is_there() -> None:
     """Rules in the second column, tests in the third."""
     named = {word for row in cells() if len(row) > 2 for word in re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", row[1])}
