@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from remediator.actions.catalog import load_catalog
+from remediator.rules.load import load_rules
+
 ROOT = Path(__file__).parents[2]
 VARS = yaml.safe_load((ROOT / "rules" / "performance-degradation.yml").read_text())["vars"]
 promtool = pytest.mark.skipif(
@@ -98,3 +101,53 @@ def test_a_release_that_was_rolled_back_to_is_not_fresh(tmp_path: Path) -> None:
     ]
     asked(tmp_path, "release_age", series, "55m", 300)
     asked(tmp_path, "release_age", series, "60m", 3600)
+
+
+DEPLOYMENT = {"series": 'kube_deployment_spec_replicas{namespace="shop",deployment="web"}', "values": "3x60"}
+
+
+def pod(name: str, memory: str, processor: str, lag: str) -> list[dict[str, str]]:
+    """Give what is measured at one pod, in parts of a hundred, seconds, and seconds."""
+    where = f'namespace="shop",pod="{name}",container="web"'
+    return [
+        {"series": f"container_memory_working_set_bytes{{{where}}}", "values": f"{memory}x60"},
+        {"series": f'kube_pod_container_resource_limits{{{where},resource="memory"}}', "values": "100x60"},
+        {"series": f"container_cpu_usage_seconds_total{{{where}}}", "values": processor},
+        {"series": f'kube_pod_container_resource_limits{{{where},resource="cpu"}}', "values": "1x60"},
+        {"series": f"nodejs_eventloop_lag_p99_seconds{{{where}}}", "values": f"{lag}x60"},
+    ]
+
+
+@promtool
+def test_what_is_measured_at_pods_raises_alerts_that_the_rules_for_kubernetes_take(tmp_path: Path) -> None:
+    """The page gives them: by `app` alone, as at Fly.io, they would reach no rule."""
+    page = (ROOT / "docs" / "metrics-expected.md").read_text()
+    (tmp_path / "kubernetes.rules.yml").write_text(page.partition("```yaml prometheus\n")[2].partition("```")[0])
+    high = {"severity": "high", "priority": "P2", "namespace": "shop"}
+    busy = {
+        "HighMemoryUsage": {**high, "pod": "web-a"}, "EventLoopLag": {**high, "pod": "web-a"},
+        "HighCpuUsage": {**high, "deployment": "web"},
+    }  # fmt: skip
+    idle = {"CapacityUnused": {"severity": "info", "priority": "P3", "namespace": "shop", "deployment": "web"}}
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": [*pod("web-a", *used), *pod("web-b", "10", "0+6x60", "0.01"), DEPLOYMENT],
+            "alert_rule_test": [
+                {
+                    "eval_time": "40m",
+                    "alertname": name,
+                    "exp_alerts": [{"exp_labels": raised[name]}] if name in raised else [],
+                }
+                for name in (*busy, *idle)
+            ],
+        }
+        for used, raised in ((("95", "0+54x60", "0.2"), busy), (("10", "0+6x60", "0.01"), idle))
+    ]
+    file = tmp_path / "test.yml"
+    file.write_text(json.dumps({"rule_files": ["kubernetes.rules.yml"], "tests": tests}))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rules = load_rules([ROOT / "rules" / "kubernetes" / "application.yml"], load_catalog()).rules.rules
+    for name, labels in {**busy, **idle}.items():
+        assert any(all(each.matches({"alertname": name, **labels}) for each in rule.match) for rule in rules), name
