@@ -25,6 +25,7 @@ def test_alertmanager_reads_the_routes() -> None:
     [
         (["alertname=ServiceDown", "severity=critical", "priority=P0"], "remediator,people"),
         (["alertname=HighMemoryUsage", "severity=warning", "priority=P2"], "remediator,chat"),
+        (["alertname=IncidentUnacknowledged", "severity=critical", "priority=P0"], "remediator,chat"),
         (["alertname=RemediatorSilent", "severity=critical"], "people"),
         (["alertname=Watchdog"], "dead-mans-switch,remediator,nobody"),
         (["alertname=DailyMetricsSummary", "severity=info"], "remediator,nobody"),
