@@ -29,6 +29,15 @@ _SOMETIMES = {
     "result": "it is there only in `expect`",
     **dict.fromkeys(("labels", "annotations", "alert", "group", "alerts"), "a rule with `schedule` has no alert"),
 }
+# What these hold, as `remediator.engine.scope` and `remediator.engine.noticing` make them.
+_HOLD = {
+    "alert": ("fingerprint", "status", "labels", "annotations", "starts_at", "generator_url"),
+    "group": ("labels", "key", "truncated"),
+    "rule": ("name", "summary", "owner", "runbook", "labels"),
+    "run": ("id", "rung", "url"),
+    "notice": ("kind", "text", "rule", "target", "run", "priority", "url"),
+}
+_OF_A_STEP = ("ok", "result")
 _STAND_IN = "remediator-stand-in"  # for what a template will give, where only the rest can be judged
 
 
@@ -145,7 +154,7 @@ class StepCompiler:
         except TemplateError as error:
             self._fault(path, "bad-template", str(error))
             return None
-        self._known(path, text.names, text.references, sees)
+        self._known(path, text, sees)
         return text
 
     def _expression(self, path: Path, source: str | None, sees: Sees) -> Expression | None:
@@ -156,7 +165,7 @@ class StepCompiler:
         except TemplateError as error:
             self._fault(path, "bad-template", str(error))
             return None
-        self._known(path, expression.names, expression.references, sees)
+        self._known(path, expression, sees)
         return expression
 
     def _parameter_names(self, path: Path, values: dict[str, Any], sees: Sees) -> None:
@@ -164,23 +173,30 @@ class StepCompiler:
             if isinstance(source, str) and has_template(source):
                 with suppress(TemplateError):  # whether it can be read at all is for ParameterTemplates to say
                     text = Text(source, Gate.DISPLAY)
-                    self._known((*path, *place), text.names, text.references, sees)
+                    self._known((*path, *place), text, sees)
 
-    def _known(self, path: Path, names: frozenset[str], references: frozenset[str], sees: Sees) -> None:
-        for name in sorted(names - sees.names):
+    def _known(self, path: Path, source: Text | Expression, sees: Sees) -> None:
+        for name in sorted(source.names - sees.names):
             near = _SOMETIMES.get(name) or f"nothing has this name{nearest(name, sees.names)}"
             self._fault(path, "unknown-name", f"`{name}` can't be used here: {near}")
-        for reference in sorted(references):
+        for reference in sorted(source.references):
             name, _, below = reference.partition(".")
             if name in sees.names and not self._partial:
                 why = self._missing(name, below, sees)
                 if why is not None:
                     self._fault(path, "unknown-name", f"`{reference}` can't be used here: {why}")
+        for step, below in sorted(source.of_steps):
+            if step in sees.steps and below not in _OF_A_STEP:
+                why = f"of a step there is `ok` and `result`; what came of it is under `steps.{step}.result`"
+                self._fault(path, "unknown-name", f"`steps.{step}.{below}` can't be used here: {why}")
 
     def _missing(self, name: str, below: str, sees: Sees) -> str | None:
-        there = {"facts": sees.facts, "steps": sees.steps, "vars": tuple(self._vars)}.get(name)
+        there = {"facts": sees.facts, "steps": sees.steps, "vars": tuple(self._vars), **_HOLD}.get(name)
         if there is None or below in there:
             return None
+        if name in _HOLD:
+            listed = ", ".join(f"`{name}.{each}`" for each in there)
+            return f"there is {listed}{nearest(below, there)}"
         if below in sees.later:
             return "it has not run when this is rendered"
         what = {"facts": "no fact has this id", "steps": "no earlier step has this id", "vars": "it is not set"}[name]

@@ -79,6 +79,11 @@ class Text:
         """Give the names with the first name below them, where that is plain: `labels.app`, `steps.probe`, …"""
         return self._skeleton.references if self._skeleton else frozenset()
 
+    @property
+    def of_steps(self) -> frozenset[tuple[str, str]]:
+        """Give what it reads of steps, each with the id: `("probe", "result")` of `steps.probe.result.status`."""
+        return self._skeleton.of_steps if self._skeleton else frozenset()
+
     def render(self, scope: Scope, hosts: Sequence[str] = ()) -> Any:
         """Put the values in, each through the gate; `hosts` are the patterns of `http.allow`, for URLs.
 
@@ -118,6 +123,11 @@ class Expression:
     def references(self) -> frozenset[str]:
         """Give the names with the first name below them, where that is plain: `facts.releases`, …"""
         return self._value.references
+
+    @property
+    def of_steps(self) -> frozenset[tuple[str, str]]:
+        """Give what it reads of steps, as `Text.of_steps` does."""
+        return self._value.of_steps
 
     def evaluate(self, scope: Scope) -> Any:
         """Give its value, made of JSON's types. Raises TemplateError, and PendingValue where one is not known yet."""
@@ -174,13 +184,13 @@ class _Value:
     Most are a plain path such as `labels.app`, and storms are full of them: those are followed without any code.
     """
 
-    __slots__ = ("_node", "_path", "_template", "names", "references")
+    __slots__ = ("_node", "_path", "_template", "names", "of_steps", "references")
 
     def __init__(self, node: nodes.Node) -> None:
         self._node = node
         self._path = _path(node)
         self._template: jinja2.Template | None = None
-        self.names, self.references = _inspect(node)
+        self.names, self.references, self.of_steps = _inspect(node)
 
     @property
     def trusted(self) -> bool:
@@ -256,6 +266,7 @@ class _Skeleton:
     values: tuple[_Value, ...]  # what is interpolated, conditions left out
     names: frozenset[str]
     references: frozenset[str]
+    of_steps: frozenset[tuple[str, str]]
 
     @property
     def single(self) -> _Value | None:
@@ -281,9 +292,9 @@ def _pieces(body: Sequence[_Part], scope: Scope, gate: Gate | Grammar) -> Iterat
 @lru_cache(maxsize=8192)  # a reload reads the same texts again, and a run's own rule is compiled again
 def _read_text(source: str) -> _Skeleton:
     tree = _parsed(source, lambda: sandbox().parse(source))
-    names, references = _inspect(tree)
+    names, references, of_steps = _inspect(tree)
     values: list[_Value] = []
-    return _Skeleton(_parts(tree.body, values), tuple(values), names, references)
+    return _Skeleton(_parts(tree.body, values), tuple(values), names, references, of_steps)
 
 
 @lru_cache(maxsize=8192)
@@ -334,10 +345,14 @@ def _parts(body: Sequence[nodes.Node], values: list[_Value]) -> tuple[_Part, ...
     return tuple(parts)
 
 
-def _inspect(root: nodes.Node) -> tuple[frozenset[str], frozenset[str]]:
-    """Give the names and references of a syntax tree. Raises ValueError where it is too large or holds what it must not."""
+def _inspect(root: nodes.Node) -> tuple[frozenset[str], frozenset[str], frozenset[tuple[str, str]]]:
+    """Give a syntax tree's names, references, and what it reads of steps.
+
+    Raises ValueError where it is too large or holds what it must not.
+    """
     names: set[str] = set()
     references: set[str] = set()
+    of_steps: set[tuple[str, str]] = set()
     count = 0
     waiting = [(root, 1)]
     while waiting:
@@ -350,11 +365,14 @@ def _inspect(root: nodes.Node) -> tuple[frozenset[str], frozenset[str]]:
             names.add(node.name)
         elif reference := _reference(node):
             references.add(reference)
+        elif of_step := _of_step(node):
+            of_steps.add(of_step)
         children = list(node.iter_child_nodes())
-        if isinstance(node, nodes.Call) and _reference(node.node):  # `labels.get('app')` refers to no label `get`
+        # `labels.get('app')` refers to no label `get`.
+        if isinstance(node, nodes.Call) and (_reference(node.node) or _of_step(node.node)):
             children = [*(child for child in children if child is not node.node), *node.node.iter_child_nodes()]
         waiting += [(child, depth + 1) for child in children]
-    return frozenset(names), frozenset(references)
+    return frozenset(names), frozenset(references), frozenset(of_steps)
 
 
 def _reference(node: nodes.Node) -> str | None:
@@ -363,6 +381,13 @@ def _reference(node: nodes.Node) -> str | None:
     if isinstance(node, nodes.Getitem) and isinstance(node.node, nodes.Name) and isinstance(node.arg, nodes.Const):
         return f"{node.node.name}.{node.arg.value}" if isinstance(node.arg.value, str) else None
     return None
+
+
+def _of_step(node: nodes.Node) -> tuple[str, str] | None:
+    step = _reference(node.node) if isinstance(node, nodes.Getattr) else None
+    if not isinstance(node, nodes.Getattr) or step is None or not step.startswith("steps."):
+        return None
+    return step.removeprefix("steps."), node.attr
 
 
 def _refuse(node: nodes.Node) -> None:

@@ -114,3 +114,25 @@ async def test_name_result(stage: Stage, load: Load) -> None:
     assert await stage.states() == [("succeeded", None)]
     wrong: Any = load(file(rule(steps="[{uses: test.read, if: result.n == 7}]")))
     assert faults(wrong) == [("steps[0].if", "unknown-name")]
+
+
+def test_what_a_name_never_holds_is_an_error(load: Load) -> None:
+    """The step that calls somebody is rendered when it is needed, and must not fail over a word that was never there."""
+    wrong = {
+        "alert.startsAt": "did you mean `starts_at`?",
+        "run.rule": "there is `run.id`, `run.rung`, `run.url`",
+        "rule.title": "there is `rule.name`",
+        "group.groupLabels": "there is `group.labels`",
+        "steps.a.stdout": "under `steps.a.result`",
+    }
+    steps = "[{id: a, uses: test.read}, {uses: test.write}]"
+    for name, told in wrong.items():
+        calls = f"on_failure: [{{uses: test.notify, with: {{says: '{{{{ {name} }}}}'}}}}]"
+        loaded = load(file(rule(calls, steps=steps)))
+        assert faults(loaded) == [("on_failure[0].with.says", "unknown-name")]
+        assert f"`{name}` can't be used here" in loaded.problems[0].message
+        assert told in loaded.problems[0].message
+    right = "{{ alert.labels.app }} {{ alert.get('x', 'y') }} {{ steps.a.result.n }} {{ group.truncated }}"
+    assert (
+        faults(load(file(rule(f'on_failure: [{{uses: test.notify, with: {{says: "{right}"}}}}]', steps=steps)))) == []
+    )

@@ -306,6 +306,8 @@ def test_a_text_tells_what_it_refers_to() -> None:
     assert text.references == {"steps.probe", "labels.app", "facts.releases", "vars.x"}
     assert not text.literal
     assert Expression("labels['host.name'] == alerts | length").references == {"labels.host.name"}
+    assert Text("{{ steps.a.result.n }} {{ steps['b'].ok }}", Gate.JSON).of_steps == {("a", "result"), ("b", "ok")}
+    assert Expression("steps.a.get(labels.x) == facts.a.n").of_steps == frozenset()
 
 
 def test_a_literal_text_never_touches_jinja(monkeypatch: pytest.MonkeyPatch) -> None:
