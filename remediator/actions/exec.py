@@ -226,6 +226,9 @@ def _forbidden(params: Probe, settings: Mapping[str, Any]) -> str | None:
     located = _locate(program, section)
     if located is not None and any(_covers(entry, located, section) for entry in allow):
         return None
+    words = program.split()
+    if len(words) > 1 and (located is None or not located.exists()):
+        return f"the program {visible(program)} may not be run: write each word as an argument, [{visible(', '.join(words))}]"
     return f"the program {visible(program)} may not be run: add {visible(str(located or program))} to exec.allow"
 
 

@@ -183,6 +183,11 @@ def test_nothing_is_allowed_by_default() -> None:
     assert "may not be run" in refusal("/bin/sh")
 
 
+def test_a_whole_command_in_one_argument_is_told_as_such() -> None:
+    """To allow a program of that name would help nobody: there is none."""
+    assert refusal("systemctl restart web").endswith("write each word as an argument, [systemctl, restart, web]")
+
+
 def test_without_a_configuration_there_is_nothing_to_check() -> None:
     """Offline, what depends on a configuration is assumed to be met."""
     assert ExecRun().check(Run(argv=["/bin/sh"]), {}) is None
