@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from pydantic import ValidationError
 
 from remediator.actions.protocol import Effect
-from remediator.document import Path
+from remediator.document import Path, nearest
 from remediator.model.time import Seconds, Timestamp, format_duration, parse_duration
 from remediator.review.codes import Code
 from remediator.review.labels import OF_GROUP, unsure_labels
@@ -82,6 +83,26 @@ def _never_matches(rule: Rule, view: View) -> Iterator[Finding]:
     if against:
         these = " and ".join(map(str, against))
         yield Finding(rule, ("match",), Code.NEVER_MATCHES, f"no alert can match this: {these} exclude each other")
+    for matcher in rule.match:
+        if "{{" in matcher.value:
+            message = f"`match` has no templates: {matcher} asks for a label with these very braces"
+            yield Finding(rule, ("match",), Code.NEVER_MATCHES, message)
+    yield from _single_quotes(rule, ("match",), rule.match)
+    for key in ("unless_firing", "only_firing"):
+        for number, each in enumerate(getattr(rule.guards, key)):
+            with suppress(ValueError):  # it takes a run to read it
+                yield from _single_quotes(rule, ("guard", key, number), parse_matchers(each.text.source))
+
+
+def _single_quotes(rule: Rule, path: Path, matchers: Iterable[Matcher]) -> Iterator[Finding]:
+    for matcher in matchers:
+        value = matcher.value
+        if len(value) > 1 and value[0] == value[-1] == "'":
+            meant = Matcher(matcher.name, matcher.operator, value[1:-1])
+            message = (
+                f"single quotes are part of the value here, and hardly any label has them: write double quotes, {meant}"
+            )
+            yield Finding(rule, path, Code.NEVER_MATCHES, message)
 
 
 def _no_alertname(rule: Rule, view: View) -> Iterator[Finding]:
@@ -186,7 +207,7 @@ def _unsure_labels(rule: Rule, view: View) -> Iterator[Finding]:
             why, mend = "no matcher guarantees", f"add {Matcher(label, Operator.MATCHES, '.+')} to `match`"
         message = (
             f"{why} the label `{label}` that is named here{often}, and without it this is an error: "
-            f"{mend}, or say what else will do by `| default(…)`"
+            f"{mend}, or say what else will do by `| default(…)`{nearest(label, sorted(guaranteed))}"
         )
         yield Finding(rule, paths[0], Code.UNSURE_LABEL, message)
 

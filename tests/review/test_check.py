@@ -161,6 +161,28 @@ def test_a_comment_with_a_reason_silences_it(
     assert set(codes(look(tmp_path, inside.replace(code, other)))) == {code, Code.STALE_COMMENT}
 
 
+def test_a_label_that_is_nearly_one_of_the_matchers_is_asked_about(tmp_path: Path) -> None:
+    """Bound in `match` as it stands, a slip of the pen would make a rule that nothing matches."""
+    (slip,) = look(tmp_path, changed(("'{{ target }} is", "'{{ labels.ap }} is"))).problems
+    (other,) = look(tmp_path, changed(("'{{ target }} is", "'{{ labels.zone }} is"))).problems
+    assert slip.message.endswith("; did you mean `app`?")
+    assert "did you mean" not in other.message
+
+
+@pytest.mark.parametrize(
+    ("guard", "match", "says"),
+    [
+        ("{cooldown: 10m}", """'{alertname=Down, app=~''[a-z]+''}'""", 'write double quotes, app=~"[a-z]+"'),
+        ("{cooldown: 10m}", """'{alertname="{{ vars.name }}", app=~".+"}'""", "`match` has no templates"),
+        ("""{unless_firing: ["alertname='Moving'"]}""", MATCH, "write double quotes, alertname="),
+    ],
+)
+def test_what_a_matcher_reads_as_part_of_the_value_is_told(tmp_path: Path, guard: str, match: str, says: str) -> None:
+    """Alertmanager takes single quotes and braces for the value itself, and so does this daemon: nothing would match."""
+    (problem,) = look(tmp_path, changed(("{cooldown: 10m}", guard), (MATCH, match))).problems
+    assert (problem.code, says in problem.message) == (Code.NEVER_MATCHES, True)
+
+
 @pytest.mark.parametrize(
     ("match", "bad"),
     [
