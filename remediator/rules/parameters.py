@@ -123,6 +123,11 @@ class ParameterTemplates:
         faulty = {path for path, _ in self._faults}
         return [*self._faults, *((path, message) for path, message in of_model if path not in faulty)]
 
+    def misplaced(self, hosts: Sequence[str]) -> list[tuple[str, str]]:
+        """Give the templates whose values no gate lets through, whatever they are: as `problems` does."""
+        told = ((_dotted(leaf.path), leaf.text.misplaced(hosts)) for leaf in self._leaves)
+        return [(path, why) for path, why in told if why is not None]
+
     def _refuse_faulty(self) -> None:
         if self._faults:
             raise _error(self._faults)

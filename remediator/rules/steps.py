@@ -118,7 +118,8 @@ class StepCompiler:
 
     def _parameters(self, path: Path, form: StepForm, action: Action[Any]) -> ParameterTemplates:
         parameters = ParameterTemplates(form.with_, action.parameters)
-        problems = parameters.problems()
+        none_allowed = self._settings is not None and not self._settings.get("http", {}).get("allow")
+        problems = [*parameters.problems(), *parameters.misplaced(() if none_allowed else ("*",))]
         written = {dotted(place): (place, value) for place, value in _walk(form.with_)} if problems else {}
         for key, message in problems:
             place, value = next((written[prefix] for prefix in _prefixes(key) if prefix in written), ((), None))

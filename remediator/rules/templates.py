@@ -30,6 +30,8 @@ MAX_SOURCE = 64 * 1024  # characters of a source that has templates in it
 MAX_NODES = 1000  # of a syntax tree
 MAX_DEPTH = 50  # of a syntax tree: Python's own parser takes some 100 nested parentheses
 
+_BY_PLACE = frozenset({Gate.PROMQL, Gate.MATCHERS, Gate.URL, Gate.HOST})
+
 Scope: TypeAlias = Mapping[str, Any]
 
 
@@ -83,6 +85,24 @@ class Text:
     def of_steps(self) -> frozenset[tuple[str, str]]:
         """Give what it reads of steps, each with the id: `("probe", "result")` of `steps.probe.result.status`."""
         return self._skeleton.of_steps if self._skeleton else frozenset()
+
+    def misplaced(self, hosts: Sequence[str]) -> str | None:
+        """Say why no value from outside may ever stand where one does; None where it takes the value to tell.
+
+        That is so of strings in queries, and of a URL's parts.
+        """
+        body = () if self._skeleton is None else self._skeleton.body
+        if self.gate not in _BY_PLACE or any(isinstance(part, _Branch) for part in body):
+            return None
+        if any(isinstance(part, _Value) and part.trusted for part in body):
+            return None  # the author's own words might open a string
+        try:
+            finish(
+                self.gate, [Piece(*((part, False) if isinstance(part, str) else ("x", True))) for part in body], hosts
+            )
+        except UnsafeValue as error:
+            return f"`{_short(self.source)}` is refused, whatever the value: {str(error).partition(': ')[2]}"
+        return None
 
     def render(self, scope: Scope, hosts: Sequence[str] = ()) -> Any:
         """Put the values in, each through the gate; `hosts` are the patterns of `http.allow`, for URLs.

@@ -191,6 +191,33 @@ def test_a_value_is_data_for_ever(load: Load) -> None:
     assert faults(load(file(rule(target="'{{ labels.app | eval }}'"))))[0][1] == "bad-template"
 
 
+@pytest.mark.parametrize(
+    ("uses", "written", "allow", "told"),
+    [
+        ("prometheus.query", "query: 'up{app={{ labels.app }}} == 1'", [], True),
+        ("prometheus.query", "query: '{{ labels.app }}'", [], True),
+        ("prometheus.query", "query: '{{ vars.metric }}{{ labels.app }}'", [], False),
+        ("prometheus.query", """query: 'up{app="{{ labels.app }}"} == 1'""", [], False),
+        ("alertmanager.alerts", "match: '{app={{ labels.app }}}'", [], True),
+        ("http.get", "url: 'http://{{ labels.app }}/health'", [], True),
+        ("http.get", "url: 'http://{{ labels.app }}/health'", ["10.0.0.*"], False),
+        ("http.get", "url: 'http://{{ labels.app }}/health'", None, False),
+        ("http.get", "url: 'http://web:{{ labels.app }}/'", ["*"], True),
+        ("http.get", "url: '{{ labels.app }}'", ["*"], True),
+        ("http.get", "url: 'http://web/{{ labels.app }}?{{ labels.app }}'", [], False),
+    ],
+)
+def test_what_no_value_can_pass_is_told_by_the_loader(
+    load: Load, uses: str, written: str, allow: list[str] | None, told: bool
+) -> None:
+    """A check that is refused for every alert would be seen only when it has to prove that a remedy helped."""
+    verify = f"{{checks: [{{uses: {uses}, expect: result is defined, with: {{{written}}}}}]}}"
+    sections: dict[str, Any] = {"prometheus": {}, "alertmanager": {}, "http": {"allow": allow}}
+    found = load(file(rule(f"verify: {verify}")), settings=None if allow is None else sections, metric="up")
+    key = f"verify.checks[0].with.{written.partition(':')[0]}"
+    assert faults(found) == ([(key, "bad-template")] if told else [])
+
+
 def test_every_gate_has_its_test() -> None:
     """A gate more is a test more."""
     assert [gate for gate in Gate if f"test_gate_{gate.value}" not in globals()] == []
