@@ -11,7 +11,7 @@ from remediator.cli import output
 from remediator.cli.command import FAULT, USAGE, Asked, command
 from remediator.cli.following import PATIENCE, ended, follow
 from remediator.cli.story import tell
-from remediator.model.run import State
+from remediator.model.run import Reason, State
 
 
 @command("approve", daemon=True)
@@ -49,8 +49,17 @@ def approve(asked: Asked, run: str, yes: bool, plan_hash: str | None, reason: st
         client,
         run_id,
         PATIENCE,
-        lambda run: run["approval"]["asked_at"] != asked_at if _asks(run) else run["state"] != State.WAITING,
+        lambda run: (
+            _held(run) or run["approval"]["asked_at"] != asked_at if _asks(run) else run["state"] != State.WAITING
+        ),
     )
+    if _asks(run_now) and run_now["approval"]["asked_at"] == asked_at:
+        why = (
+            f"it is held, and looked at again after that ({run_now['because']})"
+            if _held(run_now)
+            else "it waits its turn"
+        )
+        return _end(asked, run_now, f"Approved, and not begun: {why}", 0)
     if _asks(run_now):
         words = (
             "Approved, but what it has read since makes another plan: it asks again, look at it with `remediator show`"
@@ -61,6 +70,10 @@ def approve(asked: Asked, run: str, yes: bool, plan_hash: str | None, reason: st
 
 def _asks(run: dict[str, Any]) -> bool:
     return run["approval"] is not None
+
+
+def _held(run: dict[str, Any]) -> bool:
+    return bool(run["reason"] == Reason.PAUSED)
 
 
 def _given(run: dict[str, Any]) -> int:

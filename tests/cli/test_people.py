@@ -130,6 +130,19 @@ async def test_an_approval_of_what_has_changed_meanwhile_says_that_it_asks_again
     assert stage.used("test.write") == 0
 
 
+async def test_an_approval_under_a_pause_says_that_it_counts_and_what_holds_it(stage: Stage) -> None:
+    """Nothing has changed, and nobody has to answer again: it goes on with `resume`."""
+    run_id = await asking(stage)
+    assert (await ask("pause", "--reason", "look at it")).exit_code == 0
+    await stage.settle()
+    approved = await ask("approve", run_id, "--yes")
+    assert (approved.exit_code, "Approved, and not begun: it is held" in approved.stdout) == (0, True)
+    assert "paused by" in approved.stdout
+    assert (await ask("resume")).exit_code == 0
+    await stage.settle()
+    assert await stage.states() == [("succeeded", None)]
+
+
 async def test_reject_ends_what_asks(stage: Stage) -> None:
     """With a reason."""
     run_id = await asking(stage)
