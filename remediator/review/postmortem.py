@@ -92,9 +92,14 @@ def _timeline(incident: Incident) -> list[str]:
         (alert["ended_at"], f"the alert {_name(alert)} ends") for alert in incident.run["alerts"] if alert["ended_at"]
     ]
     told = [(event["at"], sentence(event)) for event in incident.events if event["kind"] in _HAPPENED]
-    told += [(each["created_at"], f"run {each['id']} of {each['rule']} is proposed") for each in incident.around]
+    told += [(each["created_at"], f"{_of(each)} is proposed") for each in incident.around]
     lines = sorted(alerts + told, key=lambda line: line[0])  # what is of one instant stays in its order
     return ["## Timeline", "", *(f"- {at} {markdown(words)}" for at, words in lines), ""]
+
+
+def _of(run: Document) -> str:
+    takes_back = f", to take back what run {run['reverts']} did," if run["reverts"] else ""
+    return f"{'drill' if run['drill'] else 'run'} {run['id']} of {run['rule']}{takes_back}"
 
 
 def _name(alert: Document) -> str:
@@ -178,8 +183,9 @@ def _questions(incident: Incident) -> Iterable[str]:
         yield "Why did the first rungs of the ladder not help?"
     if any(event["kind"] == "approval.asked" for event in incident.events):
         yield "Was the answer to what was asked given soon enough? Must it be asked the next time?"
-    same = [each for each in incident.around if each["rule"] == run["rule"]]
-    if same:
+    mine = [each for each in incident.around if each["rule"] == run["rule"]]
+    same = [each for each in mine if not each["reverts"] and not each["drill"]]
+    if same and not run["reverts"] and not run["drill"]:
         yield f"Why was the same needed {len(same) + 1} times?"
     yield "Who was told, and did they know what to do?"
 

@@ -78,6 +78,18 @@ async def test_what_happened_around_it_is_told(stage: Stage) -> None:
     assert "the same needed 2 times" in section(await drafted(stage), "Open questions")
 
 
+async def test_a_revert_is_no_second_need(stage: Stage) -> None:
+    """It takes back what the run did, and the draft says so."""
+    revert = "    revert: {after: 1h, steps: [{uses: test.undo}]}\n"
+    await stage.rules(RULES + revert)
+    await stage.fires(app="web")
+    await stage.settle()
+    run_id = next(each["id"] for each in await stage.runs() if not each["reverts"])
+    text = (await ask("postmortem", run_id)).stdout
+    assert f"of mend, to take back what run {run_id} did, is proposed" in section(text, "Timeline")
+    assert "was the same needed" not in text
+
+
 async def test_what_an_alert_says_marks_nothing_up(stage: Stage) -> None:
     """Nor does what a platform says end the block that it stands in."""
     stage.outcomes["test.probe"] = [{"said": "``` \n# Not a heading"}]
