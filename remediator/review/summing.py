@@ -228,8 +228,9 @@ def _span(run: Run) -> Seconds | None:
 
 
 def _groups(runs: Sequence[Run], resolved: Mapping[str, Timestamp] | None = None) -> Listing[Group]:
-    """Tell of runs by rule, state and reason, the largest groups first."""
-    groups = [_group(each, resolved or {}) for each in _alike(runs, lambda run: (run.rule, run.state, run.reason))]
+    """Tell of runs by rule, state and reason, the largest groups first; reverts by themselves."""
+    alike = _alike(runs, lambda run: (run.rule, run.state, run.reason, run.origin is Origin.REVERT))
+    groups = [_group(each, resolved or {}) for each in alike]
     return _listing(sorted(groups, key=lambda each: -each.count))
 
 
@@ -241,8 +242,14 @@ def _group(group: Sequence[Run], resolved: Mapping[str, Timestamp]) -> Group:
         rule=newest.rule, state=newest.state, reason=newest.reason, count=len(group),
         dry=sum(run.dry for run in group), healed=len(spans), shortest=min(spans, default=None),
         longest=max(spans, default=None), first_at=format_rfc3339(min(times)), last_at=format_rfc3339(max(times)),
-        target=newest.target, because=_cut(newest.because), run=newest.id,
+        target=newest.target, because=_cut(_stays(newest)), run=newest.id,
     )  # fmt: skip
+
+
+def _stays(run: Run) -> str | None:
+    if run.origin is not Origin.REVERT or run.open:
+        return run.because
+    return f"what run {run.reverts} did is not taken back" + (f": {run.because}" if run.because else "")
 
 
 def _healed_after(run: Run, resolved: Mapping[str, Timestamp]) -> Seconds | None:

@@ -185,6 +185,15 @@ def test_what_was_over_before_it_began_is_grouped(night: Night) -> None:
     assert "restart-web: cancelled (operator), 2026-11-18T11:09Z; run" in text
 
 
+def test_a_revert_that_never_began_says_whose_change_stays(night: Night) -> None:
+    """Beside runs of its rule that were over before they began, and in no group with them."""
+    night.has(State.CANCELLED, Reason.OPERATOR, because="ann: not needed")
+    night.has(State.CANCELLED, Reason.OPERATOR, because="ann: later", origin=Origin.REVERT, reverts="0042")
+    text = night.text()
+    assert "because what run 0042 did is not taken back: ann: later" in text
+    assert text.count("restart-web: cancelled (operator), ") == 2
+
+
 def test_what_was_cancelled_at_work_has_not_healed_by_itself(night: Night) -> None:
     """What it did before may have helped."""
     stopped = night.has(State.CANCELLED, Reason.RESOLVED, started_at=NOW + 60)
