@@ -60,7 +60,7 @@ _SENTENCES: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "run.joined": lambda data: "another alert " + ("waits for it to close" if data["deferred"] else "joined it"),
     "run.moved": _moved,
     "run.refused": lambda data: f"refused by {data['reason']}: {data['because']}",
-    "run.admitted": lambda data: f"admitted, mode {data['mode']}, lock {data['lock']}",
+    "run.admitted": lambda data: f"admitted, mode {data['mode']}" + (f", lock {data['lock']}" if data["lock"] else ""),
     "run.healed": lambda data: f"healed by itself after {format_duration(data['seconds'])}",
     "run.climbed": lambda data: f"climbed to rung {data['rung'] + 1}: {data['because']}",
     "revert.held": lambda data: f"the revert of run {data['reverts']} is held: {data['because']}",

@@ -90,6 +90,15 @@ async def test_a_revert_is_no_second_need(stage: Stage) -> None:
     assert "was the same needed" not in text
 
 
+async def test_a_run_that_takes_no_lock_is_told_of_none(stage: Stage) -> None:
+    """A rule that only reads has none, and `None` is no lock's name."""
+    only_reads = RULES.replace("{id: act, uses: test.write", "{id: act, uses: test.probe")
+    await stage.rules(only_reads)
+    await stage.fires(app="web")
+    await stage.settle()
+    assert "admitted, mode auto\n" in section(await drafted(stage), "Decisions") + "\n"
+
+
 async def test_what_an_alert_says_marks_nothing_up(stage: Stage) -> None:
     """Nor does what a platform says end the block that it stands in."""
     stage.outcomes["test.probe"] = [{"said": "``` \n# Not a heading"}]
