@@ -17,7 +17,7 @@ from remediator.model.books import Books, Question
 from remediator.model.control import Control, ControlKind
 from remediator.model.run import Mode, PlannedStep, Reason, Run, State
 from remediator.model.story import Story
-from remediator.model.time import Timestamp, format_duration
+from remediator.model.time import Timestamp, format_duration, format_rfc3339
 from remediator.rules.rule import Rule
 from remediator.rules.standing import Standing
 from remediator.rules.templates import PendingValue, TemplateError, UnsafeValue
@@ -41,6 +41,7 @@ class Asked(msgspec.Struct, frozen=True):
     books: Callable[[Question], Awaitable[Books]]
     controls: Sequence[Control] = ()
     taken_up: frozenset[tuple[str, str]] = frozenset()  # (fingerprint, rule) of the episodes that are open
+    over: Mapping[str, Timestamp] = msgspec.field(default_factory=dict)  # by fingerprint: when its newest episode ended
 
 
 async def explain(
@@ -87,10 +88,9 @@ async def _rule(
         value = alert.labels.get(stopped_by.name)
         has = f"is {value!r}" if value is not None else "is missing, which counts as the empty text"
         return Explained(rule.name, False, because=f"{stopped_by} does not match: {stopped_by.name} {has}")
-    if alert.status is AlertStatus.RESOLVED:
-        return Explained(rule.name, True, because="the alert is resolved: nothing begins")
-    if asked is not None and (alert.fingerprint, rule.name) in asked.taken_up:
-        return Explained(rule.name, True, because="this episode was taken up before: a repeat begins nothing")
+    nothing = _begins_nothing(alert, rule, asked)
+    if nothing is not None:
+        return Explained(rule.name, True, because=nothing)
     controls = asked.controls if asked is not None else ()
     mode = standing.mode_in_force(rule, 0, None, controls, now)
     if mode is Mode.OFF:
@@ -133,6 +133,19 @@ async def _rule(
     if refusal:
         because.append(refusal)
     return Explained(rule.name, True, outcome, None, "; ".join(because), target, plan)
+
+
+def _begins_nothing(alert: Alert, rule: Rule, asked: Asked | None) -> str | None:
+    if alert.status is AlertStatus.RESOLVED:
+        return "the alert is resolved: nothing begins"
+    if asked is None:
+        return None
+    if (alert.fingerprint, rule.name) in asked.taken_up:
+        return "this episode was taken up before: a repeat begins nothing"
+    ended_at = asked.over.get(alert.fingerprint)
+    if ended_at is not None and alert.starts_at <= ended_at:
+        return f"this episode is over, it ended at {format_rfc3339(ended_at)}: what comes late of it begins nothing"
+    return None
 
 
 def _target(rule: Rule, scope: Mapping[str, Any]) -> str:

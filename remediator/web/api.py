@@ -276,7 +276,9 @@ class Api:
             known = await tx.episodes({alert.fingerprint for alert in notification.alerts})
             open_ = {episode.id: key for key, episode in known.items() if episode.firing}
             taken_up = frozenset((open_[number], rule) for number, rule in await tx.decided(list(open_)))
-            asked = Asked(books=tx.books, controls=await tx.controls(now), taken_up=taken_up)
+            ended = ((key, each.ended_at) for key, each in known.items() if not each.lost)
+            over = {key: at for key, at in ended if at is not None}
+            asked = Asked(books=tx.books, controls=await tx.controls(now), taken_up=taken_up, over=over)
             return await explain(notification, self.engine.desk.rules.rules, self.engine.desk.standing, now, asked)
 
         return _json(await self.engine.store.view(script))

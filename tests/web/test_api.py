@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from remediator.model.time import format_rfc3339
+
 if TYPE_CHECKING:
     from conftest import Site
 
@@ -188,6 +190,23 @@ async def test_explain_gives_the_matcher_or_guard_that_stops_an_alert_and_the_pl
     await site.stage.fires(app="web")
     _, told = await site.api("POST", "/explain", data=raw)
     assert told["alerts"][0]["rules"][0]["because"] == "this episode was taken up before: a repeat begins nothing"
+
+
+async def test_explain_knows_an_episode_that_is_over(site: Site) -> None:
+    """A body that comes late, or is posted again, begins nothing; what began since then does."""
+    await site.stage.rules(RULE)
+    began = format_rfc3339(site.stage.clock.now())
+    await site.stage.fires(app="web")
+    await site.stage.passes(60)
+    await site.stage.resolves(app="web")
+    await site.stage.passes(60)
+    for starts_at, told in (
+        (began, "this episode is over"),
+        (format_rfc3339(site.stage.clock.now()), "no alert that matches"),
+    ):
+        alert = {"status": "firing", "labels": {"alertname": "Down", "app": "web"}, "startsAt": starts_at}
+        _, explained = await site.api("POST", "/explain", data=json.dumps({"alerts": [alert]}))
+        assert told in explained["alerts"][0]["rules"][0]["because"]
 
 
 async def test_notices_are_listed_only_where_they_are_asked_for(site: Site) -> None:
