@@ -172,6 +172,19 @@ def _hasty(rule: Rule, view: View) -> Iterator[Finding]:
             yield Finding(rule, (*work.verify_at, "within"), Code.DEADLINE_FIRST, message)
 
 
+def _waits_too_long(rule: Rule, view: View) -> Iterator[Finding]:
+    for work in work_of(rule):
+        for number, step in enumerate(work.steps):
+            with suppress(TemplateError, UnsafeValue, ValueError):  # it takes a run to know how long
+                seconds = step.action.timer(step.parameters.render({"vars": rule.vars})) or 0.0
+                if seconds >= rule.deadline:
+                    message = (
+                        f"this waits {format_duration(seconds)}, and the run's deadline is "
+                        f"{format_duration(rule.deadline)}, which ends it first: raise `deadline` or wait shorter"
+                    )
+                    yield Finding(rule, (*work.at, number, "with"), Code.DEADLINE_FIRST, message)
+
+
 def _yes_only(rule: Rule, view: View) -> Iterator[Finding]:
     for work in work_of(rule):
         for number, check in enumerate(work.verify.checks if work.verify else ()):
@@ -262,7 +275,7 @@ _Finder: TypeAlias = Callable[[Rule, View], Iterator[Finding]]
 
 _FINDERS: tuple[_Finder, ...] = (
     _never_matches, _no_alertname, _refuses_itself, _idle_modes, _never_due,
-    _unproved, _hasty, _yes_only, _no_on_failure, _no_cooldown,
+    _unproved, _hasty, _waits_too_long, _yes_only, _no_on_failure, _no_cooldown,
     _unsure_labels, _review_overdue, _forbidden,
 )  # fmt: skip
 

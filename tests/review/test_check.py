@@ -116,6 +116,10 @@ CASES = [
     (Code.NO_COOLDOWN, "{cooldown: 10m}", (6, 23, "guard.cooldown"), "{cooldown: 0s}", "{patience: 1m}"),
     (Code.DEADLINE_FIRST, "within: 10m", (11, 15, "verify.within"), "within: 1h", "within: 59m"),
     (
+        Code.DEADLINE_FIRST, "    steps:\n", (8, 28, "steps[0].with"),
+        "    steps:\n      - {uses: wait, with: {for: 1h}}\n", "    steps:\n      - {uses: wait, with: {for: 59m}}\n",
+    ),
+    (
         Code.UNSURE_LABEL, "'{{ target }} is", (17, 25, "on_failure[0].with.message"),
         "'{{ labels.host }} is", "'{{ labels.host | default(target) }} is",
     ),
