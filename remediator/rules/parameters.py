@@ -12,8 +12,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from remediator.actions.protocol import Gate, Grammar, Parameters, SecretReference
+from remediator.document import nearest
 from remediator.rules.pieces import shown
-from remediator.rules.sandbox import PendingValue, as_text, nearest
+from remediator.rules.sandbox import PendingValue, as_text
 from remediator.rules.templates import Scope, TemplateError, Text, UnsafeValue, has_template
 
 Path: TypeAlias = tuple[str | int, ...]

@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import ROUND_CEILING, Decimal
-from difflib import get_close_matches
 from functools import cache, wraps
 from ipaddress import ip_address, ip_network
 from typing import Any, NoReturn
@@ -22,6 +21,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.tests import TESTS
 
+from remediator.document import nearest
 from remediator.rules.matchers import compile_regexp
 from remediator.rules.pieces import shown
 
@@ -55,12 +55,6 @@ class Pending:
 
     __str__ = __iter__ = __len__ = __bool__ = __hash__ = __getitem__ = __contains__ = _use
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __pos__ = _use
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """Give `; did you mean 'x'?` for the known word that comes nearest, or nothing."""
-    found = get_close_matches(word, list(words), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def as_text(value: Any) -> str:

@@ -63,7 +63,7 @@ def test_a_plug_in_is_built_installed_and_used_as_the_page_says(tmp_path: Path) 
     bad = remediator("-m", "remediator", "check", "rules.yml")
     assert bad.returncode == 1
     assert "takes numbers, true and false from a template, but no text from outside" in bad.stdout
-    assert "did you mean 'text'" in bad.stdout
+    assert "did you mean `text`" in bad.stdout
     used = remediator("-c", USE)
     assert used.returncode == 0, used.stderr
     assert (tmp_path / "page.html").read_text().endswith("<p>&lt;b&gt;web&lt;/b&gt; is closed")

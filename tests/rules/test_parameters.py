@@ -208,7 +208,7 @@ def test_a_preview_refuses_what_is_unsafe_or_wrong_beside_what_is_not_known() ->
 @pytest.mark.parametrize(
     ("values", "path", "says"),
     [
-        ({"argvv": []}, "argvv", "there is no parameter 'argvv'; did you mean 'argv'?"),
+        ({"argvv": []}, "argvv", "there is no parameter 'argvv'; did you mean `argv`?"),
         ({"zzz": "{{ broken"}, "zzz", "there is argv, env, cwd, url, pair, json, login,"),
         ({"argv": "true"}, "argv", "it should be a list, and is 'true'"),
         ({"argv": "restart {{ labels.app }}"}, "argv", "it should be a list, and is 'restart {{ labels.app }}'"),

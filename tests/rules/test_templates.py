@@ -99,7 +99,7 @@ def test_p10_any_label_arrives_as_itself(value: str) -> None:
     ("source", "says"),
     [
         ("{{ labels.ap }}", "there is no 'ap' (there is 'app', "),
-        ("{{ labels.ap }}", "did you mean 'app'?"),
+        ("{{ labels.ap }}", "did you mean `app`?"),
         ("{{ nope }}", "'nope' is undefined"),
         ("{{ self }}", "'self' is undefined"),
         ("{{ labels.keys }}", "the method `keys` (call it: `keys(…)`)"),
@@ -160,8 +160,8 @@ def test_a_default_may_be_given_for_what_is_not_there() -> None:
         ("{% import 'x' as y %}", "{% import %} is not allowed"),
         ("{% macro x() %}{% endmacro %}", "{% macro %} is not allowed"),
         ("{% filter upper %}x{% endfilter %}", "is not allowed"),
-        ("{{ labels.app | uper }}", "no filter 'uper'; did you mean 'upper'?"),
-        ("{{ labels.app is matchs 'x' }}", "no test 'matchs'; did you mean 'matches'?"),
+        ("{{ labels.app | uper }}", "no filter 'uper'; did you mean `upper`?"),
+        ("{{ labels.app is matchs 'x' }}", "no test 'matchs'; did you mean `matches`?"),
         ("{{ labels | attr('x') }}", "no filter 'attr'"),
         ("{{ 'x' | center(9) }}", "no filter 'center'"),
         ("{{ 1e999 }}", "too large"),
@@ -316,7 +316,7 @@ def test_a_literal_text_never_touches_jinja(monkeypatch: pytest.MonkeyPatch) -> 
     def forbidden() -> None:
         raise AssertionError("the environment was asked for")
 
-    monkeypatch.setattr("remediator.rules.templates.sandbox", forbidden)
+    monkeypatch.setattr("remediator.rules.syntax.sandbox", forbidden)
     text = Text("100 % { plain }", Gate.ARGUMENT)
     assert text.literal
     assert text.render({}) == "100 % { plain }"
