@@ -346,6 +346,27 @@ async def test_reading_goes_on_at_once_when_the_database_is_back() -> None:
         assert await asyncio.gather(kept(store), kept(store)) == [[1], [1]]
 
 
+async def test_what_reads_over_a_line_that_is_silent_gives_up_in_time_and_then_takes_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is closed in a partition, and a cancellation gets through no more than a question."""
+    monkeypatch.setattr("remediator.store.postgres.store._WHOLE", 0.5)
+    url = running().store()
+    async with wire(running().port) as laid, opened(laid.through(url)) as store:
+        await store.transact(keep(1))
+        await asyncio.gather(kept(store), kept(store))
+        laid.silent = True
+        began = time.monotonic()
+        read = [asyncio.create_task(kept(store)) for _ in range(2)]
+        for each in read:
+            with pytest.raises(StoreError, match="can't be read"):
+                await each
+        assert time.monotonic() - began < 10
+        laid.silent = False
+        assert await asyncio.gather(kept(store), kept(store)) == [[1], [1]]
+        laid.hang_up()
+
+
 # -- history that is gone --
 
 

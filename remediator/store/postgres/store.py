@@ -134,14 +134,19 @@ class PostgresStore:
             raise StoreError(f"the database can't be read at the moment: {self.place}: {trouble(error)}") from error
 
     async def _view(self, script: Script[T]) -> T:
-        async with asyncio.timeout(_WHOLE):
-            if self._readers is None:
-                self._readers = await self._address.pool(_READERS)
-            async with (
-                self._readers.acquire() as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
-                return await script(PostgresTransaction(Session(connection, prepares=False), self._chain))
+        if self._readers is None:
+            self._readers = await self._address.pool(_READERS)
+        async with self._readers.acquire(timeout=_WHOLE) as connection:
+            try:
+                async with (
+                    asyncio.timeout(_WHOLE),
+                    connection.transaction(isolation="repeatable_read", readonly=True),
+                ):
+                    return await script(PostgresTransaction(Session(connection, prepares=False), self._chain))
+            except LOST:
+                # Where nobody answers, nobody answers to a cancellation either, and the pool would wait for that.
+                connection.terminate()
+                raise
 
     def when_stirred(self, look: Callable[[bool], None]) -> None:
         """Have something called when another daemon has committed what may be due. A pooler may keep it from us."""
