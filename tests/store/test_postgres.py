@@ -404,6 +404,18 @@ async def test_pruned_history_is_not_taken_for_lost() -> None:
     assert (report.ok, report.checkpoints[0].number, report.events) == (True, 1, 1)
 
 
+async def test_p8_what_is_pruned_of_each_chain_is_checkpointed_though_times_are_not_in_order() -> None:
+    """A daemon may have had the time before another, and writes after it: what goes with older lines is not missed."""
+    url = running().store()
+    async with opened(url, "a") as first, opened(url, "b") as second:
+        for store, at in ((first, 1), (second, 1), (first, 5), (second, 4), (first, 6), (second, 6)):
+            await store.transact(keep(at))
+        await first.transact(lambda tx: tx.prune(runs=0, notifications=0, events=NOW + 4.5))
+        assert await kept(first) == [6, 6]
+    report = await asyncio.to_thread(audit, url)
+    assert (report.ok, report.events, report.problems) == (True, 2, ())
+
+
 # -- the schema --
 
 

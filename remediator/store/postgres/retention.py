@@ -70,12 +70,14 @@ class RetentionRows(Rows):
         oldest = await self._all(
             "SELECT seq, chain, number, hash, (line::json ->> 0)::float8 FROM events ORDER BY seq LIMIT $1", _AT_ONCE
         )
-        gone = [(seq, chain, number, hash_) for seq, chain, number, hash_, at in oldest if at < before]
-        if not gone:
+        last = max((seq for seq, *_, at in oldest if at < before), default=None)
+        if last is None:
             return 0
-        # The checkpoints: each chain goes on from its last line that was pruned.
-        for chain, (number, hash_) in {chain: (number, hash_) for _, chain, number, hash_ in gone}.items():
+        # The checkpoints: each chain goes on from its last line that was pruned. The times of several daemons need not be in
+        # order, and a line that is no older than asked goes with those after it that are.
+        ends = {chain: (number, hash_) for seq, chain, number, hash_, _ in oldest if seq <= last}
+        for chain, (number, hash_) in ends.items():
             await self._change(
                 "UPDATE chains SET base_number = $1, base_hash = $2 WHERE chain = $3", number, hash_, chain
             )
-        return await self._change("DELETE FROM events WHERE seq <= $1", gone[-1][0])
+        return await self._change("DELETE FROM events WHERE seq <= $1", last)
