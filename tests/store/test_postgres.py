@@ -430,6 +430,30 @@ async def test_of_many_daemons_that_start_at_once_one_makes_the_schema() -> None
         await store.close()
 
 
+@pytest.mark.slow
+async def test_a_daemon_that_is_cut_off_while_it_starts_keeps_no_other_from_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It held the version's row: the server ends its transaction, as it does with those that decide."""
+    url = running().store()
+    async with wire(running().port) as laid, opened(url):
+
+        def cut_off() -> int:
+            monkeypatch.undo()
+            laid.silent = True
+            return 1000
+
+        monkeypatch.setattr("remediator.store.postgres.connecting.newest", cut_off)
+        lost = asyncio.create_task(open_store(laid.through(url), "cut", lambda now: None, NOW))
+        await asyncio.to_thread(eventually, lambda: laid.silent, "it has the row")
+        async with asyncio.timeout(20), opened(url, "other") as other:
+            await other.transact(keep(1))
+            assert await kept(other) == [1]
+        lost.cancel()
+        await asyncio.wait({lost})
+        laid.hang_up()
+
+
 @pytest.mark.fault("versions N and N+1", store="postgres")
 async def test_p15_a_newer_schema_is_worked_with_as_long_as_it_allows_that() -> None:
     """A daemon that runs notices, and one that starts refuses."""

@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS remediator_schema (
 );
 INSERT INTO remediator_schema (version, needs) VALUES (0, 0) ON CONFLICT DO NOTHING;
 """
+# One that is frozen or cut off while it holds the version's row keeps the others from starting for no longer.
+_HELD_UP = "SET LOCAL idle_in_transaction_session_timeout = '5s'"
 # What may come of asking a database; all but a few of them mean that the connection is lost, or worth nothing.
 LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 # Errors that are the statement's own: a constraint that refuses it, a value that can't be stored.
@@ -98,6 +100,7 @@ async def _prepare(connection: asyncpg.Connection[asyncpg.Record], address: Addr
             except (asyncpg.UniqueViolationError, asyncpg.DuplicateObjectError, asyncpg.DuplicateTableError):
                 continue  # two make it at once, `IF NOT EXISTS` or not, and the other one was first
     async with connection.transaction():
+        await connection.execute(_HELD_UP)
         version, needs = await connection.fetchrow("SELECT version, needs FROM remediator_schema FOR UPDATE")
         if needs > newest():
             raise StoreForeign(
