@@ -9,7 +9,7 @@ from remediator.model.control import Control, ControlKind
 from remediator.model.run import Book, EventKind, Origin, Priority, Reason, State
 from remediator.model.story import Story
 from remediator.store.chain import GENESIS, Head
-from remediator.store.protocol import RunFilter, Script, Store, Timer, Transaction
+from remediator.store.protocol import Decided, RunFilter, Script, Store, Timer, Transaction
 
 
 async def test_a_closing_run_wakes_what_waited_for_it(store: Store) -> None:
@@ -160,6 +160,20 @@ async def test_pruning_forgets_what_is_old_and_keeps_the_chain_whole(store: Stor
     assert await store.view(lambda tx: tx.decided([1, 2])) == {(1, "restart")}
     await store.transact(lambda tx: tx.append([event(9)]))
     assert [each.seq for each in await store.view(lambda tx: tx.events(0, 10))] == [4, 5, 6]
+
+
+async def test_what_one_round_of_pruning_forgets_is_bounded_also_of_alerts_that_have_no_run(store: Store) -> None:
+    """However much is old at once, as when less is to be kept from now on: whoever decides waits for one round at most."""
+    ids, old = range(1, 1502), NOW + 1000
+
+    async def script(tx: Transaction) -> None:
+        await tx.save_episodes([episode(number, ended_at=NOW + 2) for number in ids], [], [])
+        await tx.add_decisions([Decided(number, "restart", None, NOW, "app") for number in ids])
+
+    await store.transact(script)
+    for gone, left in ((1000, 501), (501, 0), (0, 0)):
+        assert await store.transact(lambda tx: tx.prune(old, old, old)) == gone
+        assert len(await store.view(lambda tx: tx.decided(ids))) == left
 
 
 async def test_the_lines_of_one_kind_since_an_instant_are_found_by_themselves(store: Store) -> None:

@@ -52,19 +52,17 @@ class RetentionRows(Rows):
                 old,
             )
             await self._change("DELETE FROM runs WHERE id = ANY($1::text[])", old)
-        await self._change(
-            "DELETE FROM decisions WHERE episode IN (SELECT id FROM episodes WHERE ended_at < $1) AND "
-            "(run IS NULL OR NOT EXISTS (SELECT 1 FROM runs WHERE runs.id = decisions.run))",
-            before,
-        )
-        episodes = await self._change(
-            "DELETE FROM episodes WHERE id IN (SELECT id FROM episodes WHERE ended_at < $1 AND NOT EXISTS "
-            "(SELECT 1 FROM decisions WHERE decisions.episode = episodes.id) LIMIT $2)",
+        done = await self._all(
+            "SELECT id FROM episodes WHERE ended_at < $1 AND NOT EXISTS (SELECT 1 FROM decisions "
+            "JOIN runs ON runs.id = decisions.run WHERE decisions.episode = episodes.id) LIMIT $2",
             before, _AT_ONCE,
         )  # fmt: skip
+        episodes = [episode for (episode,) in done]
+        await self._change("DELETE FROM decisions WHERE episode = ANY($1::bigint[])", episodes)
+        await self._change("DELETE FROM episodes WHERE id = ANY($1::bigint[])", episodes)
         await self._change("DELETE FROM replicas WHERE seen_at < $1", before)
         await self._change("DELETE FROM commits WHERE at < $1", before)
-        return len(old) + episodes
+        return len(old) + len(episodes)
 
     async def _prune_events(self, before: Timestamp) -> int:
         oldest = await self._all(

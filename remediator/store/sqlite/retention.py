@@ -55,17 +55,15 @@ class RetentionRows(Rows):
                 run,
             )
             self._change("DELETE FROM runs WHERE id = ?", run)
-        self._change(
-            "DELETE FROM decisions WHERE episode IN (SELECT id FROM episodes WHERE ended_at < ?) AND "
-            "(run IS NULL OR NOT EXISTS (SELECT 1 FROM runs WHERE runs.id = decisions.run))",
-            before,
-        )
-        episodes = self._change(
-            "DELETE FROM episodes WHERE id IN (SELECT id FROM episodes WHERE ended_at < ? AND NOT EXISTS "
-            "(SELECT 1 FROM decisions WHERE decisions.episode = episodes.id) LIMIT ?)",
+        episodes = self._all(
+            "SELECT id FROM episodes WHERE ended_at < ? AND NOT EXISTS (SELECT 1 FROM decisions "
+            "JOIN runs ON runs.id = decisions.run WHERE decisions.episode = episodes.id) LIMIT ?",
             before, _AT_ONCE,
         )  # fmt: skip
-        return len(old) + episodes
+        for (episode,) in episodes:
+            self._change("DELETE FROM decisions WHERE episode = ?", episode)
+            self._change("DELETE FROM episodes WHERE id = ?", episode)
+        return len(old) + len(episodes)
 
     def _prune_events(self, before: Timestamp) -> int:
         oldest = self._all("SELECT seq, hash, line ->> 0 FROM events ORDER BY seq LIMIT ?", _AT_ONCE)
