@@ -85,8 +85,8 @@ class Delivery:
             pause = _IDLE
             try:
                 if not self._desk.draining:
-                    claimed = await self._claim()
-                    await asyncio.gather(*map(self._deliver, claimed))
+                    claimed, until = await self._claim()
+                    await asyncio.gather(*(self._deliver(kept, until) for kept in claimed))
                     due = await self._store.view(lambda tx: tx.next_message_due())
                     pause = pause if due is None else max(0.0, min(pause, due - self._clock.now()))
             except StoreError as error:
@@ -94,21 +94,23 @@ class Delivery:
             if pause > 0:
                 await self._clock.wait(self._due, pause)
 
-    async def _claim(self) -> Sequence[KeptMessage]:
+    async def _claim(self) -> tuple[Sequence[KeptMessage], Timestamp]:
+        """Take what is due, and say until when it is ours to send."""
         due = await self._store.view(lambda tx: tx.next_message_due())
         if due is None or due > self._clock.now():
-            return ()
+            return (), 0.0
 
-        async def script(tx: Transaction) -> Sequence[KeptMessage]:
+        async def script(tx: Transaction) -> tuple[Sequence[KeptMessage], Timestamp]:
             now = self._clock.now()
             # For the longest that sending may take: whoever finds it past that knows that its sender is no more.
-            return await tx.claim_messages(self._desk.worker, now, now + self._desk.standing.lease)
+            until = now + self._desk.standing.lease
+            return await tx.claim_messages(self._desk.worker, now, until), until
 
         return await self._store.transact(script)
 
-    async def _deliver(self, kept: KeptMessage) -> None:
+    async def _deliver(self, kept: KeptMessage, until: Timestamp) -> None:
         """Send one, and keep what came of it. Raises StoreError: then its lease runs out, and it is found interrupted."""
-        outcome = await self._send(kept)
+        outcome = await self._send(kept, until)
 
         async def script(tx: Transaction) -> str | None:
             return await self._settle(tx, kept, outcome, self._clock.now())
@@ -122,7 +124,7 @@ class Delivery:
         else:
             _log.warning("a message could not be sent, and is kept", **about, error=outcome.error)
 
-    async def _send(self, kept: KeptMessage) -> Outcome:
+    async def _send(self, kept: KeptMessage, until: Timestamp) -> Outcome:
         message = kept.message
         if kept.interrupted and not message.repeatable:
             return Outcome(
@@ -137,6 +139,8 @@ class Delivery:
         if action is None or parameters is None:
             return Outcome(Result.REFUSED, error=f"there is no action {message.uses} any more that could send it")
         longest = min(message.timeout, self._desk.standing.lease / 2)
+        if self._clock.now() + longest > until:  # we stood still: another may have it by now, or before we have ended
+            return Outcome(Result.NOT_SENT, error="the daemon stood still before it could be sent")
         return await self._caller.call(action, parameters, longest, message.run)
 
     async def _settle(self, tx: Transaction, kept: KeptMessage, outcome: Outcome, now: Timestamp) -> str | None:

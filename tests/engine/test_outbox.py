@@ -144,6 +144,31 @@ async def test_p2_a_crash_while_it_is_being_sent_gives_it_up_unless_it_may_be_re
         assert await waiting(stage) == []
 
 
+@pytest.mark.parametrize("still", [59.0, 3600.0])
+async def test_p3_a_message_is_not_sent_once_its_claim_has_run_out(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, still: float
+) -> None:
+    """Another daemon may have given it up by then, or sent it; it is tried again by whoever has it."""
+    await stage.rules(rules())
+    stage.outcomes["test.notify"] = [AWAY, ok()]
+    await stage.fires(app="a")
+    claim = stage.engine.delivery._claim
+
+    async def slowly() -> Any:
+        monkeypatch.undo()
+        claimed = await claim()
+        stage.clock.time += still
+        return claimed
+
+    monkeypatch.setattr(stage.engine.delivery, "_claim", slowly)
+    await stage.passes(5 + still)
+    assert sent(stage) == ["a"]
+    assert await waiting(stage) == ["test.notify a"]
+    await stage.passes(120)
+    assert sent(stage) == ["a", "a"]
+    assert await waiting(stage) == []
+
+
 async def test_what_a_platform_refuses_is_given_up(stage: Stage) -> None:
     """It would be refused again; the history says so."""
     await stage.rules(rules())
