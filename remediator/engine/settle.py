@@ -113,8 +113,8 @@ async def wake_others(tx: Transaction, before: Run, after: Run, effect: Effect, 
 
 
 def take_back(before: Story, after: Story, call: Call, now: Timestamp) -> Story:
-    """Take back a step that was kept as started and was not called, since the store's answer to that was lost."""
-    error = "the store's answer was lost: it was not called"
+    """Take back a step that was kept as started and was not called, since the store's answer to that was lost or late."""
+    error = "the store's answer was lost or late: it was not called"
     lost = msgspec.structs.replace(call.step, state=StepState.FAILED, error=error)
     story = after.saved().record(lost, now)
     former = tuple(step for step in before.steps if step.key == lost.key)

@@ -39,6 +39,7 @@ _FOR_URGENT = 32  # of these, kept free for P0 and P1: slow work of less weight 
 _URGENT = (Priority.P0, Priority.P1)
 _IDLE = 5.0  # seconds: due runs are looked for at least this often, in case a waker was lost
 _STORE_RETRY = 0.5
+_LATE = 2.0  # seconds from the decision that a step begins: a pause holds all that begins later than that (P7)
 _ENDED_BY_ORDER = Outcome(Result.ERROR, error="ended by an operator's cancel")
 
 
@@ -169,13 +170,22 @@ class Workers:
         """Carry one claimed run on until it has nothing to do."""
         try:
             rule = await self._desk.rule_of(story.run, self._store)
+            before = story  # of one that has begun with its notification: as it was proposed
+            if effect is not None:
+                before = replace(story.with_run(wrote=False, started_at=None), steps=())
             if effect is None:
                 story, effect = await self._settle(story, rule)
             while isinstance(effect, Call):
-                if story.run.started_at == effect.step.started_at and story.run.admitted_at is not None:
-                    metrics.REACTION_SECONDS.observe(self._clock.now() - story.run.created_at)
-                outcome = await self._perform(story, effect)
-                story = await self._conclude(story, rule, effect, outcome)
+                now = self._clock.now()
+                if _LATE <= now - (effect.step.started_at or 0.0) < self._desk.standing.lease:
+                    # The store's answer took its time, or we stood still: a person may have paused since.
+                    story = take_back(before, story, effect, now)
+                else:
+                    if story.run.started_at == effect.step.started_at and story.run.admitted_at is not None:
+                        metrics.REACTION_SECONDS.observe(now - story.run.created_at)
+                    outcome = await self._perform(story, effect)
+                    story = await self._conclude(story, rule, effect, outcome)
+                before = story
                 story, effect = await self._settle(story, rule)
         except StaleLease:
             _log.warning("run passed to another worker, dropped here", run=story.run.id, rule=story.run.rule)

@@ -524,4 +524,4 @@ async def test_a_step_that_was_kept_as_begun_and_never_called_is_taken_back(stor
     (told,) = back.events
     assert (told.kind, told.at) == (EventKind.STEP_ENDED, NOW + 2)
     assert (told.data["attempt"], told.data["state"]) == (2, StepState.FAILED)
-    assert told.data["error"] == "the store's answer was lost: it was not called"
+    assert told.data["error"] == "the store's answer was lost or late: it was not called"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from stage import Stage
 
+from remediator.engine.controls import pause, resume
 from remediator.errors import StoreError
 from remediator.model.alert import Notification
 from remediator.model.identity import new_id
@@ -75,6 +76,39 @@ async def test_p3_a_step_does_not_begin_once_its_lease_has_run_out(
     await stage.passes(stage.standing.lease)
     assert await stage.states() == [("unknown", "interrupted")]
     assert stage.used("test.write") == 0
+
+
+@pytest.mark.parametrize("steps", ["[{uses: test.write}]", "[{uses: test.read}, {uses: test.write}]"])
+@pytest.mark.parametrize("still", [2.0, 59.0])
+async def test_p7_a_pause_holds_what_was_decided_before_it_and_did_not_begin_at_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, steps: str, still: float
+) -> None:
+    """The answer to a commit may be late, or a machine be suspended: what has not begun within 2 s is decided anew."""
+    await stage.rules(rule(steps=steps))
+    transact = stage.store.transact
+
+    async def late(script: Script[Any]) -> Any:
+        value = await transact(script)
+        if stage.used("test.write") == 0 and any("test.write" in step["uses"] for step in await begun(stage)):
+            monkeypatch.undo()
+            stage.clock.time += still
+            await pause(stage.engine, "ann", "look", rule=None, target=None, span=None)
+        return value
+
+    monkeypatch.setattr(stage.store, "transact", late)
+    await stage.fires(app="a")
+    await stage.passes(120)
+    run = await stage.run()
+    assert (stage.used("test.write"), run["reason"]) == (0, "paused")
+    await resume(stage.engine, "ann", "looked", rule=None, target=None)
+    await stage.settle()
+    assert (stage.used("test.write"), await stage.states()) == (1, [("succeeded", None)])
+
+
+async def begun(stage: Stage) -> list[dict[str, Any]]:
+    """Give the steps that stand as started."""
+    runs = [await stage.run()] if await stage.states() else []
+    return [step for run in runs for step in run["steps"] if step["state"] == "started"]
 
 
 async def test_p4_facts_grow_old_while_the_store_is_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
