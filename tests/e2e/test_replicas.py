@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 from signal import SIGCONT, SIGSTOP, SIGTERM
 
 import pytest
@@ -19,9 +20,24 @@ from docs.blocks import blocks_of
 from fleet import RULES, Fleet, begun, hold, until
 from postgres import running, start
 
+import remediator
+from remediator.store.postgres.connecting import newest
+
 pytestmark = pytest.mark.slow
 
 HOUR = 3600
+
+
+def becomes(daemon: Daemon, folder: Path, version: str, *scripts: str) -> None:
+    """Let a daemon be a later version from its next start on, with more migrations of the schema than ours."""
+    package = folder / version / "remediator"
+    copytree(Path(remediator.__file__).parent, package, ignore=ignore_patterns("__pycache__"))
+    told = (package / "__init__.py").read_text()
+    (package / "__init__.py").write_text(told.replace('version("remediator")', f'"{version}"'))
+    for number, script in enumerate(scripts, newest() + 1):
+        (package / "store" / "migrations" / "postgres" / f"{number:03}_later.sql").write_text(script)
+    command = daemon.argv[daemon.argv.index(sys.executable) :]
+    daemon.argv = ["env", f"PYTHONPATH={package.parent}", *command]
 
 
 @pytest.fixture
@@ -180,6 +196,40 @@ def test_replicas_know_of_each_other_and_say_where_their_rules_differ(fleet: Fle
     before = {each["rules"] for each in known}
     rules = lambda: {each["rules"] for each in first.ask("/replicas")["replicas"]}  # noqa: E731
     eventually(lambda: len(rules()) == 1 and rules() != before, "both have reloaded, and say so")
+
+
+@pytest.mark.fault("versions N and N+1", store="postgres")
+def test_p15_a_rolling_upgrade_loses_nothing_and_a_schema_that_is_too_new_stops_the_older_daemon(fleet: Fleet) -> None:
+    """Two versions of the code work side by side: either pauses the other, and each goes on with what the other left."""
+    first, second = fleet.daemons
+    more = f"-- needs: {newest()}\nALTER TABLE runs ADD COLUMN later text; CREATE TABLE later (x integer);"
+    run = begun(fleet, first)
+    assert second.stop() == 0
+    becomes(second, fleet.folder, "98.0", more)
+    second.start()
+    replicas = lambda: first.ask("/replicas")["replicas"]  # noqa: E731
+    eventually(lambda: "98.0" in {each["version"] for each in replicas()}, "the older one sees the newer one")
+    assert all(each["same_rules"] for each in replicas())
+    for here, there, unit in ((first, second, "b"), (second, first, "c")):
+        pause = here.ask("/controls", {"kind": "pause", "reason": "look"})["id"]
+        held = there.post(hold(unit)).json()["runs"][0]
+        assert until(there, held, "waiting")["reason"] == "paused"
+        there.ask(f"/controls/{pause}", method="DELETE")
+        eventually(lambda unit=unit: f"begun {unit}" in fleet.effects(), "it goes on")
+    first.kill()
+    becomes(first, fleet.folder, "98.1", more)
+    first.start()
+    until(second, run, "unknown")
+    fleet.open_gate()
+    eventually(lambda: len(first.runs(state="succeeded")) == 1, "what the other has begun ends")
+    assert sorted(each for each in fleet.effects() if each.startswith("begun")) == ["begun a", "begun b", "begun c"]
+    assert first.stop() == 0
+    becomes(first, fleet.folder, "99.0", more, f"-- needs: {newest() + 2}\nDROP TABLE later;")
+    first.start()
+    assert second.wait() == 1, "it can't work with that"
+    assert "upgrade Remediator" in second.output()
+    assert second.start(wait=False).wait() == 2
+    assert first.post(hold("d")).status == 200
 
 
 def test_a_state_folder_is_one_daemons(fleet: Fleet) -> None:
