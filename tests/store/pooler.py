@@ -37,7 +37,8 @@ def pooled(server: Server, sessions: int) -> Iterator[Callable[[str], str]]:
     port = free_port()
     chosen = {"server": server.port, "owner": OWNER, "password": PASSWORD.replace("'", "''")}
     folder = server.folder  # its user's, who is ours there
-    config = folder / "pgbouncer.ini"
+    config, log = folder / "pgbouncer.ini", folder / "pgbouncer.log"
+    log.unlink(missing_ok=True)  # that of a pooler before this one says that it is up
     config.write_text(_CONFIG.format(**chosen, port=port, sessions=sessions, folder=folder))
     argv = [program, str(config)]
     if os.geteuid() == 0:  # which it refuses to be
@@ -47,7 +48,6 @@ def pooled(server: Server, sessions: int) -> Iterator[Callable[[str], str]]:
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            log = folder / "pgbouncer.log"
             eventually(lambda: log.exists() and "process up" in log.read_text(), "the pooler is up")
             yield (
                 lambda url: (

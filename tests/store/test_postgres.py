@@ -370,6 +370,13 @@ async def test_what_reads_over_a_line_that_is_silent_gives_up_in_time_and_then_t
 # -- history that is gone --
 
 
+async def forget(store: PostgresStore, url: str) -> None:
+    """Leave a database as it was after its first line of history."""
+    first = (await store.view(lambda tx: tx.events(0, 1)))[0]
+    restore = f"UPDATE chains SET number = 1, hash = '{first.hash}'; UPDATE head SET seq = 1;"  # noqa: S608
+    running().run(f"{restore} DELETE FROM events WHERE seq > 1", database(url), OWNER)  # noqa: S608
+
+
 @pytest.mark.fault("an old backup restored", store="postgres")
 async def test_p8_a_database_that_has_forgotten_what_it_kept_is_not_trusted() -> None:
     """A backup was restored under a running daemon, or a standby took over that was behind."""
@@ -377,9 +384,7 @@ async def test_p8_a_database_that_has_forgotten_what_it_kept_is_not_trusted() ->
     async with opened(url) as store:
         for number in (1, 2, 3):
             await store.transact(keep(number))
-        first = (await store.view(lambda tx: tx.events(0, 1)))[0]
-        restore = f"UPDATE chains SET number = 1, hash = '{first.hash}'; UPDATE head SET seq = 1;"  # noqa: S608
-        running().run(f"{restore} DELETE FROM events WHERE seq > 1", database(url), OWNER)  # noqa: S608
+        await forget(store, url)
         break_off(running())
         with pytest.raises(StoreError):
             await store.transact(keep(4))
@@ -387,6 +392,27 @@ async def test_p8_a_database_that_has_forgotten_what_it_kept_is_not_trusted() ->
             await store.transact(keep(5))
         assert store.broken is not None
         assert await kept(store) == [1]
+
+
+@pytest.mark.slow
+async def test_p8_what_has_forgotten_behind_a_pooler_is_found_out_though_no_connection_was_lost() -> None:
+    """It takes our next transaction to another server, such as a standby that was behind, and we are told nothing."""
+    url = running().store()
+    with pooled(running(), sessions=1) as through:
+        async with opened(through(url)) as store, opened(through(url), "other") as other:
+            for number in range(1, 4):
+                await asyncio.gather(store.transact(keep(number)), other.transact(_nothing_kept))
+            await store.transact(keep(4))
+            await forget(store, url)
+            break_off(running())
+            with pytest.raises(StoreError, match="has lost history"):
+                await store.transact(keep(5))
+            assert store.broken is not None
+            assert await kept(other) == [1]
+
+
+async def _nothing_kept(tx: Transaction) -> None:
+    await tx.set_timer(_timer("1"))
 
 
 async def test_pruned_history_is_not_taken_for_lost() -> None:

@@ -31,6 +31,7 @@ class HistoryRows(Rows):
         self.chain = chain  # the one that this daemon's lines belong to
         self.seq = seq  # the newest line of all, under lock; None where nothing is written
         self.chain_head: Head | None = None  # of our chain, once it was read
+        self.found: Head | None = None  # the same, as it was read
         self._laid: list[Control] | None = None  # what is laid on anything that is open, once it was read
 
     async def controls(self, now: Timestamp, run: str | None = None) -> Sequence[Control]:
@@ -110,7 +111,7 @@ class HistoryRows(Rows):
     async def _own_head(self) -> Head:
         if self.chain_head is None:
             row = await self._one("SELECT number, hash FROM chains WHERE chain = $1", self.chain)
-            self.chain_head = Head(self.chain, *(row or (0, GENESIS)))
+            self.found = self.chain_head = Head(self.chain, *(row or (0, GENESIS)))
         return self.chain_head
 
     async def heads(self) -> tuple[Head, Sequence[Head]]:

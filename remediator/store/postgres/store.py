@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import asyncpg
 
@@ -248,6 +248,7 @@ class PostgresStore:
                 session = await self._connected()
                 transaction = await self._begin(session, name)
                 values = [await _run(job, transaction) for job in batch]
+                self._compare(transaction.found)
                 if not transaction.wrote:  # nothing to keep, and no disk to wait for
                     await session.connection.execute("ROLLBACK")
                     sound = True
@@ -284,11 +285,20 @@ class PostgresStore:
         """See that the database still has what it has kept for us: it may have been restored, or have failed over."""
         base, there = (await session.ask(_SEEN, self._chain, seen.number))[0]
         if there != seen.hash and (base or 0) < seen.number:
-            self.broken = (
-                f"the database {self.place} has lost history: event {seen.number} of chain {seen.chain} is not there as it "
-                "was kept, so that limits and cooldowns can't be trusted; find out what was restored, then start with a pause"
-            )
-            raise StoreError(self.broken)
+            self._distrust(seen)
+
+    def _compare(self, found: Head | None) -> None:
+        """See the same in a transaction that writes history: a pooler may have taken us to that database without a word."""
+        seen = self._seen
+        if seen is not None and found is not None and found.number <= seen.number and found.hash != seen.hash:
+            self._distrust(seen)
+
+    def _distrust(self, seen: Head) -> NoReturn:
+        self.broken = (
+            f"the database {self.place} has lost history: event {seen.number} of chain {seen.chain} is not there as it "
+            "was kept, so that limits and cooldowns can't be trusted; find out what was restored, then start with a pause"
+        )
+        raise StoreError(self.broken)
 
     async def _begin(self, session: Session, name: str) -> PostgresTransaction:
         await session.connection.execute(_BEGIN)
