@@ -497,6 +497,24 @@ async def test_p15_a_newer_schema_is_worked_with_as_long_as_it_allows_that() -> 
             await open_store(url, "late", lambda now: None, NOW)
 
 
+async def test_p15_what_waited_for_the_lock_while_the_schema_became_too_new_is_not_kept() -> None:
+    """What a statement sees is as old as its beginning, and the lock may be waited for since."""
+    url = running().store()
+    async with opened(url) as store, AsyncExitStack() as closing:
+        await store.transact(keep(1))
+        newer = await asyncpg.connect(url)
+        closing.callback(newer.terminate)
+        await newer.execute("BEGIN; SELECT 1 FROM head FOR UPDATE")
+        waiting = asyncio.create_task(store.transact(keep(2)))
+        asked = f"SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = '{database(url)}'"  # noqa: S608
+        await asyncio.to_thread(eventually, lambda: running().run(asked) == "1", "it waits")
+        await newer.execute("UPDATE remediator_schema SET version = 1000, needs = 1000; COMMIT")
+        with pytest.raises(StoreError, match="upgrade Remediator"):
+            await waiting
+        assert store.broken is not None
+        assert await kept(store) == [1]
+
+
 async def test_somebody_elses_database_is_refused_and_left_alone() -> None:
     """Tables of our names that are not ours."""
     url = running().store()

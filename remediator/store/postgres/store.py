@@ -55,7 +55,8 @@ WITH mine AS (
   INSERT INTO chains (chain, number, hash) SELECT $2, $3, $4 WHERE $3::bigint IS NOT NULL
   ON CONFLICT (chain) DO UPDATE SET number = excluded.number, hash = excluded.hash
 )
-UPDATE head SET seq = $1 RETURNING CASE WHEN $5 THEN pg_notify($6, $7)::text END
+UPDATE head SET seq = $1
+RETURNING (SELECT needs FROM remediator_schema), CASE WHEN $5 THEN pg_notify($6, $7)::text END
 """
 _SEEN = """
 SELECT
@@ -256,7 +257,9 @@ class PostgresStore:
                 told = f"{self._daemon} {_ORDER if transaction.ordered else _WORK}"
                 head = transaction.chain_head
                 end = (None, None) if head is None else (head.number, head.hash)
-                await session.ask(_LEAVE_HEAD, transaction.seq, self._chain, *end, transaction.stirred, _CHANNEL, told)
+                leave = (transaction.seq, self._chain, *end, transaction.stirred, _CHANNEL, told)
+                # Where the lock had to be waited for, the version that came with it was that of before.
+                self._heed((await session.ask(_LEAVE_HEAD, *leave))[0][0])
             if not await self._commit(session):
                 raise StoreError(f"the database did not keep a transaction that was to be committed: {self.place}")
             sound = True
@@ -303,12 +306,15 @@ class PostgresStore:
     async def _begin(self, session: Session, name: str) -> PostgresTransaction:
         await session.connection.execute(_BEGIN)
         seq, now, needs = (await session.ask(_TAKE_HEAD, self._daemon, name))[0]
+        self._heed(needs)
+        self._tell_time(now)
+        return PostgresTransaction(session, self._chain, seq)
+
+    def _heed(self, needs: int) -> None:
         if needs > newest():
             words = f"a newer version has changed the schema of {self.place}"
             self.broken = f"{words}: this one can't work with it, upgrade Remediator"
             raise StoreError(self.broken)
-        self._tell_time(now)
-        return PostgresTransaction(session, self._chain, seq)
 
     async def _commit(self, session: Session) -> bool:
         """Commit, and tell whether it was kept: where the answer was lost, the database is asked. Raises LOST."""
