@@ -418,7 +418,7 @@ def test_p11_a_half_written_file_gives_problems_or_rules(tmp_path: Path, length:
             50,
             "undo[0].with.line",
             "bad-parameter",
-            "'lines'",
+            "`lines`",
         ),
         (plain("undo: [{uses: fly.logs, with: {app: 3}}]"), 9, 41, "undo[0].with.app", "bad-parameter", "text"),
         (
