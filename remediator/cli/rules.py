@@ -45,7 +45,7 @@ def check(asked: Asked, strict: bool, paths: tuple[Path, ...]) -> int:
     catalog = load_catalog()
     found = read_rules(loaded, catalog, paths)
     windows = {name: Window.of(intervals) for name, intervals in loaded.config.windows.items()}
-    view = View(time.time(), sections, windows)
+    view = View(time.time(), sections, windows, loaded.config.access.operators if loaded.named else None)
     checked = review.check(found, view, read_source)
     ours = review.Checked((), 0)
     if loaded.path is not None:

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from remediator.forms.form import Form, wrong_type
 
-RESERVED_NAMES = frozenset({"local", "remediator"})  # the holder of the local token, and the daemon itself
+LOCAL_NAME = "local"  # of the holder of the local token
+RESERVED_NAMES = frozenset({LOCAL_NAME, "remediator"})  # the other is the daemon itself
 
 
 def person_name(text: str) -> str:
@@ -78,3 +79,11 @@ class Access(Form):
 
     users: dict[PersonName, User] = Field(default_factory=dict, description="People, each with a token of their own.")
     proxy: Proxy | None = None
+
+    @property
+    def operators(self) -> frozenset[str] | None:
+        """Give the names of those who may act, the holder of the local token aside; None: a proxy may bring anyone."""
+        if self.proxy is not None and self.proxy.role != "viewer":
+            return None
+        known = {name: user for name, user in self.users.items() if user.token is not None or self.proxy is not None}
+        return frozenset(name for name, user in known.items() if user.role != "viewer")

@@ -21,6 +21,7 @@ class Code(StrEnum):
     NEVER_OPEN = "W105"
     NEVER_DUE = "W106"
     NEVER_IN_TURN = "W107"
+    NOBODY_APPROVES = "W108"
     # W2: what is done, and how it is proved
     NO_VERIFY = "W201"
     NO_ON_FAILURE = "W202"
@@ -82,6 +83,11 @@ ABOUT: Mapping[Code, About] = {
     Code.NEVER_IN_TURN: About(
         "A mode that never has its turn",
         "A freeze that was to hold is without effect, and the rule acts in the middle of it.",
+    ),
+    Code.NOBODY_APPROVES: About(
+        "An approval that nobody can give",
+        "Every run that asks for it waits till it expires, and nothing is done.",
+        elsewhere=True,
     ),
     Code.NO_VERIFY: About(
         "A write without `verify`",

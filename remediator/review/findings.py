@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from remediator.actions.protocol import Effect
 from remediator.document import Path, nearest
+from remediator.forms.access import LOCAL_NAME
 from remediator.model.time import Seconds, Timestamp, format_duration, parse_duration
 from remediator.review.codes import Code
 from remediator.review.labels import OF_GROUP, unsure_labels
@@ -33,6 +34,7 @@ class View:
     now: Timestamp
     settings: Mapping[str, Any] | None = None  # the sections of the configuration; None where none is known
     windows: Mapping[str, Opens] = field(default_factory=dict)
+    operators: frozenset[str] | None = None  # who may approve, by name; None where that isn't known
 
 
 class Finding(NamedTuple):
@@ -136,6 +138,24 @@ def _never_due(rule: Rule, view: View) -> Iterator[Finding]:
     schedule = getattr(rule, "schedule", None)
     if schedule is not None and schedule.next_after(view.now) is None:
         yield Finding(rule, ("schedule",), Code.NEVER_DUE, f"`{schedule.text}` never comes: no run is ever started")
+
+
+def _nobody_approves(rule: Rule, view: View) -> Iterator[Finding]:
+    for number, rung in enumerate(rule.rungs):
+        at: Path = ("ladder", number) if rule.ladder and "approval" in rule.definition["ladder"][number] else ()
+        approvers, quorum = rung.approval.approvers, rung.approval.quorum
+        if view.operators is None or not (at or "approval" in rule.definition):
+            continue
+        may = view.operators & set(approvers) if approvers else view.operators | {LOCAL_NAME}
+        if len(may) < quorum:
+            who = (
+                f"{quorum} of {', '.join(approvers)}" if approvers else f"{quorum} of those who may operate the daemon"
+            )
+            message = (
+                f"{who} must approve, and {', '.join(sorted(may)) or 'nobody'} can: give each of them an entry under "
+                "`access.users` in the configuration, with the role `operator`"
+            )
+            yield Finding(rule, (*at, "approval"), Code.NOBODY_APPROVES, message)
 
 
 # --- what is done, and how it is proved ---
@@ -274,7 +294,7 @@ def _refusal(step: StepRule, rule: Rule, settings: Mapping[str, Any]) -> str | N
 _Finder: TypeAlias = Callable[[Rule, View], Iterator[Finding]]
 
 _FINDERS: tuple[_Finder, ...] = (
-    _never_matches, _no_alertname, _refuses_itself, _idle_modes, _never_due,
+    _never_matches, _no_alertname, _refuses_itself, _idle_modes, _never_due, _nobody_approves,
     _unproved, _hasty, _waits_too_long, _yes_only, _no_on_failure, _no_cooldown,
     _unsure_labels, _review_overdue, _forbidden,
 )  # fmt: skip

@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from remediator.forms.access import Access, Proxy, person_name
+from remediator.forms.access import LOCAL_NAME, Access, Proxy, person_name
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -96,7 +96,7 @@ class Person(msgspec.Struct, frozen=True):
     local: bool = False  # came by the token in the state folder: may say in whose name it gives an order
 
 
-LOCAL = Person("local", Role.ADMIN, local=True)
+LOCAL = Person(LOCAL_NAME, Role.ADMIN, local=True)
 PERSON = web.RequestKey("person", Person)
 
 _LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})

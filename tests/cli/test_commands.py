@@ -148,9 +148,16 @@ def test_the_shipped_rules_are_clean() -> None:
 
 
 def test_the_shipped_rules_are_clean_under_the_configuration_for_the_runbooks() -> None:
-    """Every platform that they use has its section there."""
-    result = run("check", "--strict", "--config", str(DEPLOY / "runbooks.yml"), "-o", "json")
-    assert (result.exit_code, json.loads(result.stdout)["problems"]) == (0, [])
+    """Every platform that they use has its section there; who the two are that some of them ask, only the user knows."""
+    result = run("check", "--config", str(DEPLOY / "runbooks.yml"), "-o", "json")
+    problems = json.loads(result.stdout)["problems"]
+    assert (result.exit_code, [(each["rule"], each["code"]) for each in problems]) == (
+        0,
+        [
+            (rule, "W108")
+            for rule in ("restore-database", "restore-to-point-in-time", "contain-data-breach", "stop-application")
+        ],
+    )
 
 
 def test_explain_works_without_a_daemon_and_says_what_it_cannot_know() -> None:

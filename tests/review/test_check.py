@@ -10,6 +10,7 @@ import pytest
 
 from remediator.actions.catalog import load_catalog
 from remediator.errors import Problem
+from remediator.forms.access import Access
 from remediator.review.check import Checked, check, check_configuration, strict
 from remediator.review.codes import Code
 from remediator.review.findings import View, findings
@@ -323,6 +324,43 @@ def test_a_schedule_that_never_comes_is_found(tmp_path: Path) -> None:
     for due, expected in ((None, [Code.NEVER_DUE]), (NOW + 60, [])):
         object.__setattr__(rule, "schedule", Calendar(due))
         assert [each.code for each in findings(rule, View(NOW))] == expected
+
+
+@pytest.mark.parametrize(
+    ("approval", "operators", "can"),
+    [
+        ("{approvers: [ann, ben], quorum: 2}", {"ann"}, "2 of ann, ben must approve, and ann can"),
+        ("{approvers: [ann]}", {"ben"}, "1 of ann must approve, and nobody can"),
+        ("{quorum: 2}", set(), "2 of those who may operate the daemon must approve, and local can"),
+        ("{approvers: [ann, ben], quorum: 2}", {"ann", "ben"}, None),
+        ("{quorum: 2}", {"ann"}, None),
+        ("{timeout: 5m}", set(), None),
+        ("{approvers: [ann]}", None, None),
+    ],
+)
+def test_an_approval_that_nobody_can_give_is_found(
+    tmp_path: Path, approval: str, operators: set[str] | None, can: str | None
+) -> None:
+    """Of the rule, or of a rung; with nothing known of people, nothing is said."""
+    (tmp_path / "a.yml").write_text(changed(("    steps:\n", f"    approval: {approval}\n    steps:\n")))
+    loaded = load_rules([tmp_path], load_catalog())
+    assert loaded.ok, loaded.problems
+    view = View(NOW, operators=None if operators is None else frozenset(operators))
+    found = check(loaded, view, read_source).problems
+    assert [(each.key, each.code, each.message.partition(": ")[0]) for each in found] == (
+        [] if can is None else [("approval", Code.NOBODY_APPROVES, can)]
+    )
+
+
+def test_who_may_approve_is_known_unless_a_proxy_may_bring_anyone() -> None:
+    """A person of the proxy's is a viewer, unless it says otherwise; without it, who has no token can't say who they are."""
+    token = "0" * 64
+    users = {
+        "ann": {"role": "operator", "token": token}, "ben": {"role": "viewer", "token": token}, "eve": {"role": "admin"},
+    }  # fmt: skip
+    for role, expected in ((None, {"ann"}), ("viewer", {"ann", "eve"}), ("operator", None)):
+        proxy = {} if role is None else {"proxy": {"header": "X-User", "addresses": ["10.0.0.1"], "role": role}}
+        assert Access.model_validate({"users": users, **proxy}).operators == expected
 
 
 # --- two rules ---
