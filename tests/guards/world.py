@@ -17,6 +17,7 @@ from remediator.actions.protocol import Outcome, Result
 from remediator.engine import Engine
 from remediator.model.books import Books, Question
 from remediator.review.stubs import StubbedSecrets
+from remediator.rules.rule import RuleSet
 from remediator.store.sqlite.memory import open_memory
 
 Decision = tuple[str, str, str, frozenset[str]]  # rule, target, book, the guards that refused
@@ -34,12 +35,14 @@ class World(Stage):
         self.decisions: list[Decision] = []
         self.released: dict[str, asyncio.Event] = {}
 
-    async def start(self) -> None:
-        """Start the engine over what is kept."""
+    async def start(self, rules: RuleSet | None = None) -> None:
+        """Start the engine over what is kept, by these rules from the first moment on."""
         guard.decide = self._decide
         self.engine = Engine(self.store, self.clock, self.catalog, StubbedSecrets())
         now = self.clock.now()
         await self.store.transact(lambda tx: tx.take_over(now, None))
+        if rules is not None:
+            await self.engine.adopt(rules, self.standing, {})
         self._work = asyncio.create_task(self.engine.run())
 
     async def stop(self) -> None:
@@ -58,16 +61,14 @@ class World(Stage):
         await asyncio.gather(*tasks, return_exceptions=True)
         self.clock.parked.clear()
         self.released.clear()
-        rules = self.engine.desk.rules
-        await self.start()
-        await self.engine.adopt(rules, self.standing, {})
+        await self.start(self.engine.desk.rules)
         await self.settle()
 
     async def rules_from(self, text: str, **standing: Any) -> None:
-        """Put rules in force."""
+        """Put rules in force; what fires goes on firing, however long nothing is heard of it."""
         with TemporaryDirectory() as folder:
             self.folder = Path(folder)
-            await self.rules(text, **standing)
+            await self.rules(text, **standing, stale_after=1e9)
 
     async def act(self, name: str, params: Free) -> Outcome:
         """Be an action: do as the fate of what it says."""
