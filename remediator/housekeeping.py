@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -12,10 +13,13 @@ from remediator.engine import Engine
 from remediator.engine.anchoring import Anchoring
 from remediator.engine.replicas import TELL_EVERY, Replicas
 from remediator.errors import StoreError
+from remediator.model.time import Seconds
 from remediator.review.morning import report_when_due
 from remediator.store.chain import Head
 
 _log = structlog.get_logger("remediator")
+
+_SOON: Seconds = 600.0
 
 
 class Housekeeping:
@@ -44,8 +48,12 @@ class Housekeeping:
         self._scheduler.start()
 
     def every(self, seconds: float, job: Callable[[], object]) -> None:
-        """Do something again and again, late rather than not at all."""
-        self._scheduler.add_job(job, "interval", seconds=seconds, misfire_grace_time=None)
+        """Do something again and again, late rather than not at all; what is seldom for the first time soon.
+
+        A daemon that is restarted more often than every few hours would never do it else.
+        """
+        first = datetime.now(UTC) + timedelta(seconds=min(seconds, _SOON))
+        self._scheduler.add_job(job, "interval", seconds=seconds, misfire_grace_time=None, next_run_time=first)
 
     def end(self) -> None:
         """Begin nothing more."""

@@ -10,7 +10,13 @@ import asyncio
 import time
 from typing import Protocol
 
-from remediator.model.time import Seconds, Timestamp
+import structlog
+
+from remediator.model.time import Seconds, Timestamp, format_duration
+
+_log = structlog.get_logger("remediator")
+
+_BEHIND: Seconds = 5.0  # more than a transaction that has waited for its turn may lie back
 
 
 class Clock(Protocol):
@@ -30,6 +36,7 @@ class SystemClock:
         self._offset = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
         self._newest = 0.0
         self._follows = False
+        self._behind = False  # the clock that we follow was set back, and ours stands still
 
     def now(self) -> Timestamp:
         """Give the present instant; it never goes back."""
@@ -41,6 +48,11 @@ class SystemClock:
         self._offset = there - time.clock_gettime(time.CLOCK_BOOTTIME)
         if not self._follows:  # till now it was the wall's time, which may have been wrong
             self._follows, self._newest = True, 0.0
+        behind = self._newest - there
+        if behind > _BEHIND and not self._behind:  # told once
+            words = "the database's clock was set back: nothing that waits for a time goes on till it has caught up; set it right"
+            _log.error(words, behind=format_duration(behind))
+        self._behind = behind > _BEHIND
 
     async def wait(self, event: asyncio.Event, seconds: Seconds) -> None:
         """Return when the event is set, or that much later."""
