@@ -170,11 +170,11 @@ class Workers:
         """Carry one claimed run on until it has nothing to do."""
         try:
             rule = await self._desk.rule_of(story.run, self._store)
-            before = story  # of one that has begun with its notification: as it was proposed
-            if effect is not None:
-                before = replace(story.with_run(wrote=False, started_at=None), steps=())
+            before = story
             if effect is None:
                 story, effect = await self._settle(story, rule)
+            else:  # it has begun with its notification: before that it was only proposed
+                before = replace(story.with_run(wrote=False, started_at=None), steps=())
             while isinstance(effect, Call):
                 now = self._clock.now()
                 if _LATE <= now - (effect.step.started_at or 0.0) < self._desk.standing.lease:
